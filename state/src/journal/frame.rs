@@ -1,0 +1,153 @@
+//! Frames: what a segment consists of after its header.
+//!
+//! Integers little-endian:
+//!
+//! ```text
+//! checksum u64 | magic u32 | kind u8 | 0 u8 x3 | body length u32 | facts length u32
+//! | seq u64 | epoch u64 | synced u64 | body | facts
+//! ```
+//!
+//! The checksum is XXH3-64 of all that follows it, seeded with the segment's salt and the frame's
+//! offset: a frame is valid only where it was written, so that bytes of a batch that look like a
+//! frame, or a frame of another segment, never pass for one.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::word::{Epoch, Seq};
+
+/// Bytes before the body.
+pub(super) const HEAD_BYTES: usize = 48;
+/// Where the magic is, from the start of the frame.
+pub(super) const MAGIC_AT: usize = 8;
+pub(super) const MAGIC: [u8; 4] = *b"dpF\x01";
+/// Body and facts each: a limit that only a mistake reaches; batches are cut at a few MiB.
+const PART_BYTES_MAX: usize = 1 << 30;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Facts only, between epochs.
+    Control,
+    /// A batch that is followed by more of its epoch.
+    Batch,
+    /// The last batch of its epoch: once it is durable, the epoch is sealed.
+    Last,
+}
+
+/// A frame's fixed part, without checksum and lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) kind: Kind,
+    /// 0 in a control frame.
+    pub(super) seq: Seq,
+    /// 0 in a control frame.
+    pub(super) epoch: Epoch,
+    /// Offset in this segment up to which everything was known durable when this was written (R13).
+    pub(super) synced: u64,
+}
+
+/// A frame in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) head: Head,
+    pub(super) body: &'a [u8],
+    pub(super) facts: &'a [u8],
+}
+
+/// Bytes of a frame with such parts.
+pub(super) fn bytes(body: &[u8], facts: &[u8]) -> usize {
+    HEAD_BYTES + body.len() + facts.len()
+}
+
+/// Appends a frame that will stand at `offset`.
+pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64) {
+    let View { head, body, facts } = frame;
+    let length = |part: &[u8]| {
+        assert!(part.len() <= PART_BYTES_MAX, "{} bytes", part.len());
+        u32::try_from(part.len())
+            .expect("just checked")
+            .to_le_bytes()
+    };
+    let start = out.len();
+    out.reserve(bytes(body, facts));
+    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[head.kind as u8, 0, 0, 0]);
+    out.extend_from_slice(&length(body));
+    out.extend_from_slice(&length(facts));
+    out.extend_from_slice(&head.seq.0.to_le_bytes());
+    out.extend_from_slice(&head.epoch.0.to_le_bytes());
+    out.extend_from_slice(&head.synced.to_le_bytes());
+    out.extend_from_slice(body);
+    out.extend_from_slice(facts);
+    let checksum = xxh3_64_with_seed(&out[start + 8..], salt ^ offset);
+    out[start..start + 8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Reads the fixed part: what it says, and how many bytes the frame has; nothing is proven yet.
+pub(super) fn head(bytes: &[u8; HEAD_BYTES]) -> Option<(Head, u64)> {
+    let u32_at = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in the head"));
+    let u64_at = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in the head"));
+    if bytes[MAGIC_AT..MAGIC_AT + 4] != MAGIC || bytes[13..16] != [0; 3] {
+        return None;
+    }
+    let kind = match bytes[12] {
+        0 => Kind::Control,
+        1 => Kind::Batch,
+        2 => Kind::Last,
+        _ => return None,
+    };
+    let (body, facts) = (u32_at(16), u32_at(20));
+    if body as usize > PART_BYTES_MAX || facts as usize > PART_BYTES_MAX {
+        return None;
+    }
+    let head = Head {
+        kind,
+        seq: Seq(u64_at(24)),
+        epoch: Epoch(u64_at(32)),
+        synced: u64_at(40),
+    };
+    Some((head, HEAD_BYTES as u64 + u64::from(body) + u64::from(facts)))
+}
+
+/// Checks and reads the frame whose bytes are exactly `bytes`, at `offset`.
+pub(super) fn decode(bytes: &[u8], salt: u64, offset: u64) -> Option<View<'_>> {
+    let fixed = bytes.first_chunk::<HEAD_BYTES>()?;
+    let (head, total) = head(fixed)?;
+    let checksum = u64::from_le_bytes(*bytes.first_chunk()?);
+    if total != bytes.len() as u64 || checksum != xxh3_64_with_seed(&bytes[8..], salt ^ offset) {
+        return None;
+    }
+    let body = u32::from_le_bytes(*bytes[16..].first_chunk()?) as usize;
+    let (body, facts) = bytes[HEAD_BYTES..].split_at(body);
+    Some(View { head, body, facts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_valid_only_where_it_was_written_and_with_every_bit_intact() {
+        let head = Head {
+            kind: Kind::Last,
+            seq: Seq(7),
+            epoch: Epoch(9),
+            synced: 11,
+        };
+        let (body, facts) = (&b"body"[..], &b"facts"[..]);
+        let mut out = Vec::new();
+        encode(&mut out, View { head, body, facts }, 5, 100);
+        let read = decode(&out, 5, 100).expect("sound");
+        assert_eq!((read.head, read.body, read.facts), (head, body, facts));
+        assert!(decode(&out, 5, 101).is_none() && decode(&out, 6, 100).is_none());
+        for bit in 0..out.len() * 8 {
+            out[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&out, 5, 100).is_none(), "bit {bit}");
+            out[bit / 8] ^= 1 << (bit % 8);
+        }
+        for cut in 0..out.len() {
+            assert!(decode(&out[..cut], 5, 100).is_none(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The journal: the commit point, and the one durable place for every small fact.
+//!
+//! An epoch is sealed when the fsync after its last frame has returned; before that no reader sees
+//! any of it (R12). Bodies of batches are opaque here.
+//!
+//! * [`frame`]: batches and control frames; [`facts`]: what control frames say.
+//! * [`segment`]: the files that frames are in, and how one comes to be (R14).
+//! * [`cursor`]: reads the frames of a segment; [`reader`]: reads sealed batches across segments.
+//! * [`recover`]: what an open makes of the files it finds (R13, R14).
+//! * [`disk`]: every access to the file system.
+//!
+//! Errors: after a failed write or fsync the cache may lie about what is in the file, so the journal
+//! gives that error to every later call and the process ends; the next open sorts it out (R15).
+
+mod cursor;
+mod disk;
+mod facts;
+mod frame;
+mod reader;
+mod recover;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use self::facts::{FactChange, Facts};
+pub use self::reader::{Frame, Reader, Readers};
+
+use self::frame::{Head, Kind};
+use self::reader::{Segment, View};
+use self::recover::State;
+use self::segment::{Header, Start, Writer};
+use crate::error::Error;
+use crate::word::{Epoch, Seq};
+
+/// Settings of a journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment that is longer ends with the next sync between two epochs. Larger: fewer files;
+    /// smaller: disk is given back sooner, since only whole segments are retired.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// The end of what is sealed; zeros: nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// The last sealed batch, which ends an epoch.
+    pub seq: Seq,
+    /// Its epoch.
+    pub epoch: Epoch,
+}
+
+/// The journal of a directory, open for writing; there is one.
+#[derive(Debug)]
+pub struct Journal {
+    dir: PathBuf,
+    options: Options,
+    writer: Writer,
+    state: State,
+    /// The end of the last complete epoch or control frame.
+    complete: u64,
+    /// The last complete epoch, sealed or not.
+    ended: Sealed,
+    readers: Readers,
+    syncs: u64,
+    failed: Option<Error>,
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, which is made if it is not there, and starts a new segment.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Missing`] or [`Error::Version`] when what had been durable cannot
+    /// be read.
+    pub fn open(dir: &Path, options: Options) -> Result<Journal, Error> {
+        let start = Start {
+            next: Seq(1),
+            ..Start::default()
+        };
+        Journal::open_or(dir, options, start)
+    }
+
+    /// Makes a journal in `dir` that goes on after `sealed` with these facts (R35).
+    ///
+    /// # Errors
+    /// When `dir` holds a journal already ([`Error::Exists`]), or cannot be written.
+    pub fn found(
+        dir: &Path,
+        options: Options,
+        sealed: Sealed,
+        facts: Facts,
+    ) -> Result<Journal, Error> {
+        disk::create_dir(dir)?;
+        if !segment::list(dir)?.is_empty() {
+            return Err(Error::Exists {
+                path: dir.to_owned(),
+            });
+        }
+        let start = Start {
+            next: sealed.seq.next(),
+            epoch: sealed.epoch,
+            facts,
+        };
+        Journal::open_or(dir, options, start)
+    }
+
+    fn open_or(dir: &Path, options: Options, start: Start) -> Result<Journal, Error> {
+        disk::create_dir(dir)?;
+        let mut chain = recover::chain(dir)?;
+        let (state, writer) = match chain.last_mut() {
+            Some(last) => recover::succeed(dir, last)?,
+            None => recover::found(dir, start)?,
+        };
+        let mut segments: Vec<Segment> = chain.into_iter().map(closed).collect();
+        segments.push(current(&writer));
+        let ended = Sealed {
+            seq: Seq(state.start.next.0 - 1),
+            epoch: state.start.epoch,
+        };
+        let view = View {
+            segments: segments.into(),
+            limit: writer.end(),
+            sealed: ended,
+        };
+        Ok(Journal {
+            dir: dir.to_owned(),
+            options,
+            complete: writer.end(),
+            writer,
+            state,
+            ended,
+            readers: Readers::new(dir.to_owned(), view),
+            syncs: 1,
+            failed: None,
+        })
+    }
+
+    /// Appends a batch of `epoch`; `end` marks the last one of it and carries the facts that change
+    /// with it. It is durable, and visible to readers, after the next [`Journal::sync`].
+    ///
+    /// # Errors
+    /// A failed write; every later call then fails too (R15).
+    ///
+    /// # Panics
+    /// When epochs do not increase, or another epoch has not ended.
+    pub fn append(
+        &mut self,
+        epoch: Epoch,
+        body: &[u8],
+        end: Option<&[FactChange]>,
+    ) -> Result<Seq, Error> {
+        match self.state.open {
+            Some(open) => assert_eq!(epoch, open, "the frames of an epoch are contiguous"),
+            None => assert!(epoch > self.state.start.epoch, "epochs increase: {epoch}"),
+        }
+        let seq = self.state.start.next;
+        let kind = if end.is_some() {
+            Kind::Last
+        } else {
+            Kind::Batch
+        };
+        self.push(kind, seq, epoch, body, end.unwrap_or_default())?;
+        self.state.start.next = seq.next();
+        self.state.start.epoch = epoch;
+        self.state.open = end.is_none().then_some(epoch);
+        if end.is_some() {
+            self.complete = self.writer.end();
+            self.ended = Sealed { seq, epoch };
+        }
+        Ok(seq)
+    }
+
+    /// Changes facts, between two epochs: visible in [`Journal::facts`] at once, durable after the
+    /// next [`Journal::sync`].
+    ///
+    /// # Errors
+    /// A failed write; every later call then fails too (R15).
+    ///
+    /// # Panics
+    /// When an epoch has begun and not ended.
+    pub fn record(&mut self, facts: &[FactChange]) -> Result<(), Error> {
+        assert_eq!(self.state.open, None, "control frames go between epochs");
+        self.push(Kind::Control, Seq(0), Epoch(0), &[], facts)?;
+        self.complete = self.writer.end();
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind,
+        seq: Seq,
+        epoch: Epoch,
+        body: &[u8],
+        changes: &[FactChange],
+    ) -> Result<(), Error> {
+        let pairs = changes
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()));
+        let encoded = facts::encode(pairs);
+        let head = Head {
+            kind,
+            seq,
+            epoch,
+            synced: 0,
+        };
+        self.attempt(|journal| journal.writer.push(head, body, &encoded))?;
+        facts::apply(&mut self.state.start.facts, changes.iter().cloned());
+        Ok(())
+    }
+
+    /// Makes what was appended durable, if anything was since the last call: the epochs that are
+    /// complete are then sealed, and readers see them. Starts a new segment where one is due.
+    ///
+    /// # Errors
+    /// A failed write or fsync; every later call then fails too (R15).
+    pub fn sync(&mut self) -> Result<Sealed, Error> {
+        self.attempt(|journal| {
+            journal.seal()?;
+            if journal.writer.end() > journal.options.segment_bytes && journal.state.open.is_none()
+            {
+                journal.start_segment()?;
+            }
+            Ok(journal.sealed())
+        })
+    }
+
+    fn seal(&mut self) -> Result<(), Error> {
+        if self.writer.dirty() {
+            self.writer.sync()?;
+            self.syncs += 1;
+        }
+        // IMPORTANT: only after the fsync, or a follower publishes what a power cut takes back.
+        let mut view = self.readers.view();
+        view.limit = self.complete;
+        view.sealed = self.ended;
+        Ok(())
+    }
+
+    /// Ends the current segment, if there is anything in it, and starts the next, so that
+    /// [`Journal::retire`] may delete it; syncs first.
+    ///
+    /// # Errors
+    /// A failed write or fsync; every later call then fails too (R15).
+    ///
+    /// # Panics
+    /// When an epoch has begun and not ended.
+    pub fn roll(&mut self) -> Result<(), Error> {
+        assert_eq!(self.state.open, None, "segments end between epochs");
+        self.attempt(|journal| {
+            journal.seal()?;
+            if journal.writer.end() > journal.writer.frames_at() {
+                journal.start_segment()?;
+            }
+            Ok(())
+        })
+    }
+
+    fn start_segment(&mut self) -> Result<(), Error> {
+        let end = self.writer.end();
+        let header = Header {
+            number: self.writer.number() + 1,
+            predecessor: self.writer.number(),
+            predecessor_ends: end,
+            start: self.state.start.clone(),
+            copied: 0,
+        };
+        let mut writer = Writer::create(&self.dir, &header)?;
+        writer.publish(&self.dir)?;
+        self.syncs += 1;
+        let mut view = self.readers.view();
+        let last = view.segments.back_mut().expect("there is always one");
+        last.ends = Some(end);
+        last.bytes = end;
+        view.segments.push_back(current(&writer));
+        view.limit = writer.end();
+        self.complete = writer.end();
+        self.writer = writer;
+        Ok(())
+    }
+
+    /// Deletes the segments all of whose batches are at or before `past`, never the last one (R30);
+    /// returns how many. Facts that are not durable yet are synced first: a position must be before
+    /// what it no longer needs is deleted.
+    ///
+    /// # Errors
+    /// A failed fsync or removal; every later call then fails too (R15).
+    pub fn retire(&mut self, past: Seq) -> Result<usize, Error> {
+        let due = |view: &View| {
+            view.segments
+                .get(1)
+                .is_some_and(|next| next.first <= past.next())
+        };
+        self.attempt(|journal| {
+            let mut retired = 0;
+            while due(&journal.readers.view()) {
+                journal.seal()?;
+                let oldest = journal.readers.view().segments.pop_front();
+                let number = oldest.expect("there are two").number;
+                disk::remove(&segment::path(&journal.dir, number))?;
+                // IMPORTANT: one after another, or a power cut may leave a gap, which is damage.
+                disk::sync_dir(&journal.dir)?;
+                retired += 1;
+            }
+            Ok(retired)
+        })
+    }
+
+    /// What is sealed.
+    #[must_use]
+    pub fn sealed(&self) -> Sealed {
+        self.readers.view().sealed
+    }
+
+    /// All facts, with those that are not durable yet.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.state.start.facts
+    }
+
+    /// The number that the next batch gets.
+    #[must_use]
+    pub fn next_seq(&self) -> Seq {
+        self.state.start.next
+    }
+
+    /// The first batch still held, or the next one if none is.
+    #[must_use]
+    pub fn oldest(&self) -> Seq {
+        self.readers.view().oldest()
+    }
+
+    /// Bytes on disk, with what waits to be written.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let view = self.readers.view();
+        let closed = view.segments.iter().filter(|s| s.ends.is_some());
+        closed.map(|s| s.bytes).sum::<u64>() + self.writer.end()
+    }
+
+    /// How often a segment was fsynced since the open, which counts as one.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Opens readers, in any thread.
+    #[must_use]
+    pub fn readers(&self) -> Readers {
+        self.readers.clone()
+    }
+
+    /// Does `work` unless something failed before, and remembers if it fails.
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Journal) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let result = work(self);
+        if let Err(error) = &result {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+}
+
+fn closed(found: recover::Found) -> Segment {
+    let header = &found.opened.header;
+    Segment {
+        number: header.number,
+        salt: found.opened.salt,
+        first: header.start.next,
+        frames_at: found.opened.frames_at,
+        ends: found.ends,
+        bytes: found.bytes,
+    }
+}
+
+fn current(writer: &Writer) -> Segment {
+    Segment {
+        number: writer.number(),
+        salt: writer.salt(),
+        first: writer.first(),
+        frames_at: writer.frames_at(),
+        ends: None,
+        bytes: 0,
+    }
+}
