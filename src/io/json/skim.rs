@@ -39,30 +39,25 @@ impl Skim {
     pub(super) fn run(&mut self, bytes: &[u8], at: usize) -> Result<Option<usize>, Fault> {
         let mut at = at;
         loop {
-            let next = match self.mode {
-                Mode::Escape => at,
-                Mode::Text => find::text_stop(bytes, at),
-                Mode::Plain => find::structure(bytes, at),
-            };
-            let Some(byte) = bytes.get(next) else {
-                return Ok(None);
-            };
-            at = next + 1;
-            let fault = |what| (next, what);
-            match (self.mode, byte) {
-                (Mode::Escape, _) => self.mode = Mode::Text,
-                (Mode::Text, b'\\') => self.mode = Mode::Escape,
-                (Mode::Text, _) => {
-                    self.mode = Mode::Plain;
-                    if self.nest.depth == 0 {
-                        return Ok(Some(at));
-                    }
+            if self.in_text() {
+                let Some(end) = self.text(bytes, at) else {
+                    return Ok(None);
+                };
+                at = end;
+                if self.nest.depth == 0 {
+                    return Ok(Some(at));
                 }
-                (Mode::Plain, b'"') => self.mode = Mode::Text,
-                (Mode::Plain, b'{') => self.nest.open(Bracket::Object).map_err(fault)?,
-                (Mode::Plain, b'[') => self.nest.open(Bracket::Array).map_err(fault)?,
-                (Mode::Plain, b'}' | b']') => {
-                    let object = *byte == b'}';
+            }
+            let next = find::structure(bytes, at);
+            let fault = |what| (next, what);
+            at = next + 1;
+            match bytes.get(next) {
+                None => return Ok(None),
+                Some(b'"') => self.mode = Mode::Text,
+                Some(b'{') => self.nest.open(Bracket::Object).map_err(fault)?,
+                Some(b'[') => self.nest.open(Bracket::Array).map_err(fault)?,
+                Some(close @ (b'}' | b']')) => {
+                    let object = *close == b'}';
                     let kind = if object {
                         Bracket::Object
                     } else {
@@ -73,7 +68,28 @@ impl Skim {
                         return Ok(Some(at));
                     }
                 }
-                (Mode::Plain, _) => {}
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Goes on within a string; returns the index after its closing quote.
+    fn text(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let mut at = at;
+        loop {
+            if self.mode == Mode::Escape {
+                bytes.get(at)?;
+                at += 1;
+                self.mode = Mode::Text;
+            }
+            let stop = find::text_stop(bytes, at);
+            at = stop + 1;
+            match bytes.get(stop)? {
+                b'"' => {
+                    self.mode = Mode::Plain;
+                    return Some(at);
+                }
+                _ => self.mode = Mode::Escape,
             }
         }
     }

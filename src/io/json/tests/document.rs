@@ -153,7 +153,7 @@ fn number(mantissa: i64, power: i64, dice: &mut Dice, out: &mut String) {
         0 => exponent(mantissa.to_string(), power, dice),
         1 => exponent(format!("{mantissa}.0"), power, dice),
         2 if mantissa != 0 => exponent(format!("{mantissa}00"), power - 2, dice),
-        _ if power >= 0 && power < 4 => (mantissa * 10_i64.pow(power as u32)).to_string(),
+        _ if (0..4).contains(&power) => (mantissa * 10_i64.pow(power as u32)).to_string(),
         _ => exponent(mantissa.to_string(), power, dice),
     };
     out.push_str(&text);

@@ -153,7 +153,7 @@ fn accepted(path: &str, chunks: Vec<&[u8]>) -> Result<Vec<Vec<u8>>, Malformed> {
 fn model_what_is_accepted_after_random_damage_is_what_serde_json_accepts() {
     let (mut both, mut neither) = (0, 0);
     for case in 0..60_000 {
-        let dice = &mut Dice(SEED ^ 0x5a5a + case);
+        let dice = &mut Dice((SEED ^ 0x5a5a) + case);
         let path = dice.of(PATHS);
         let list = Model::Array(Model::list(dice, 3));
         let mut body = document(path, &list, dice).into_bytes();
@@ -195,7 +195,7 @@ fn model_what_is_accepted_after_random_damage_is_what_serde_json_accepts() {
 #[test]
 fn bytes_of_any_kind_are_no_reason_to_panic() {
     for case in 0..20_000 {
-        let dice = &mut Dice(SEED << 1 ^ case);
+        let dice = &mut Dice((SEED << 1) ^ case);
         let path = dice.of(PATHS);
         let mut body: Vec<u8> = match dice.below(3) {
             0 => b"[".to_vec(),
