@@ -4,7 +4,7 @@
 //! * Objects: the sum of seeded hashes of (name, value), so that order does not count; of fields with
 //!   one name the last counts.
 //! * Arrays: a chain over their elements, so that order counts.
-//! * Numbers: by their normalised decimal text; see [`super::number`] for zero and huge exponents.
+//! * Numbers: by their normalised decimal text; see `number` for zero and huge exponents.
 //! * Strings: by their text after unescaping. A lone surrogate equals only the same one.
 //! * Types never meet: `"1"`, `1`, `[1]`, `{}`, `[]`, `null`, `false` and an absent field all differ.
 //! * Fields and elements that `ignore` names are checked like all others, and left out: with `/a`
@@ -59,7 +59,7 @@ impl Canonical {
             ignore: &self.ignore,
             scratch: &mut self.scratch,
         };
-        let print = scan.value(Some(Ignore::ROOT))?;
+        let print = scan.value(self.ignore.root())?;
         match scan.solid() {
             None if self.ignore.leaves_out(Some(Ignore::ROOT)) => Ok(0),
             None => Ok(print),
@@ -141,6 +141,11 @@ impl Ignore {
             nodes[at].left_out = true;
         }
         Ignore { nodes }
+    }
+
+    /// Where a scan starts; `None`: no name has to be looked at.
+    fn root(&self) -> Option<usize> {
+        (self.nodes.len() > 1).then_some(Ignore::ROOT)
     }
 
     fn step(&self, node: Option<usize>, is: impl Fn(&Step) -> bool) -> Option<usize> {
@@ -374,5 +379,41 @@ impl Scan<'_> {
         text.clear();
         number::normalise(&rest[..len], text);
         Ok(xxh3_64_with_seed(text, self.seeds.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_odd_entry_does_not_hold_its_memory_for_ever() {
+        let mut canonical = Canonical::new(&[], 1);
+        let sound = canonical.fingerprint(b"{\"a\":[1]}");
+        let odd = format!("{{\"{}\":[{}", "\\n".repeat(200_000), "{\"b\":".repeat(100));
+        assert!(canonical.fingerprint(odd.as_bytes()).is_err());
+        let many = "\"a\":1,".repeat(200_000);
+        assert!(
+            canonical
+                .fingerprint(format!("{{{many}").as_bytes())
+                .is_err()
+        );
+        assert_eq!(canonical.fingerprint(b"{\"a\":[1]}"), sound);
+        let scratch = &canonical.scratch;
+        assert_eq!(
+            scratch.members.len(),
+            0,
+            "a refused entry leaves nothing behind"
+        );
+        assert!(
+            scratch.members.capacity() <= KEPT_MAX,
+            "{}",
+            scratch.members.capacity()
+        );
+        assert!(
+            scratch.text.capacity() <= KEPT_MAX,
+            "{}",
+            scratch.text.capacity()
+        );
     }
 }

@@ -89,7 +89,7 @@ impl Cutter {
             _ => end("the answer is cut short, within the list".into())?,
         }
         if !self.piece.is_empty() {
-            pieces.push(Bytes::from(self.piece));
+            pieces.push(fitted(self.piece));
         }
         Ok(())
     }
@@ -183,16 +183,20 @@ impl Cutter {
         *from = None;
         self.keep(&chunk[start..at]);
         let next = Vec::with_capacity(self.piece_bytes + self.piece_bytes / 8);
-        let mut piece = std::mem::replace(&mut self.piece, next);
-        if piece.capacity() - piece.len() > piece.len() / 4 {
-            piece.shrink_to_fit();
-        }
-        pieces.push(Bytes::from(piece));
+        pieces.push(fitted(std::mem::replace(&mut self.piece, next)));
     }
 
     fn keep(&mut self, bytes: &[u8]) {
         self.piece.extend_from_slice(bytes);
     }
+}
+
+/// A piece without much memory that it does not use: budgets count its bytes.
+fn fitted(mut piece: Vec<u8>) -> Bytes {
+    if piece.capacity() - piece.len() > piece.len() / 4 {
+        piece.shrink_to_fit();
+    }
+    Bytes::from(piece)
 }
 
 fn named((at, what): Fault) -> (usize, What) {

@@ -5,11 +5,11 @@
 //!
 //! * [`pointer`]: JSON pointers (RFC 6901).
 //! * [`cutter`]: finds the list while bytes arrive and cuts it into pieces at entry boundaries.
-//! * [`envelope`]: the strict grammar of everything outside the list, and the way to the list.
+//! * `envelope`: the strict grammar of everything outside the list, and the way to the list.
 //! * [`extract`]: the entries of a piece and their keys.
 //! * [`hash`]: the seeded hashes of record keys and of raw bytes.
 //! * [`canonical`]: the fingerprint of an entry's content, whatever its spelling.
-//! * [`number`], [`escape`], [`skim`], [`find`]: numbers by their decimal text, string escapes,
+//! * `number`, `escape`, `skim`, `find`: numbers by their decimal text, string escapes,
 //!   skipping a value, finding the next byte that matters.
 //!
 //! What is checked where (R4): the cutter checks all grammar outside the list, and strings, brackets

@@ -187,21 +187,16 @@ mod tests {
             &["9007199254740993"],
             &["1e400"],
             &["1e401", "10e400", "0.1e402"],
-            &[
-                "1e999999999999999999",
-                "1e0999999999999999999",
-                "0.1e1000000000000000000",
-            ],
+            &["1e999999999999999999", "10e999999999999999998"],
             &["1e9223372036854775808"],
             &["1e-9223372036854775808"],
             &["1e9223372036854775809", "1.0e+09223372036854775809"],
         ];
-        let exact = |text: &&&str| !text.contains("1000000000000000000");
         for (i, group) in groups.iter().enumerate() {
-            for text in group.iter().filter(exact) {
+            for text in *group {
                 let form = normal(text);
                 for (j, other) in groups.iter().enumerate() {
-                    for other in other.iter().filter(exact) {
+                    for other in *other {
                         assert_eq!(form == normal(other), i == j, "{text} and {other}");
                     }
                 }

@@ -58,6 +58,12 @@ fn an_answer_without_the_list_says_what_was_there_instead() {
         "no '/a/b' in the answer: '/a' is a string",
     );
     says("/a/b", "[]", "it is a list without element 'a'");
+    says("/0/x", r#"[{},{"x":[1]}]"#, "'/0' is an object without 'x'");
+    says(
+        "/0/5",
+        "[[],[0,0,0,0,0,[1]]]",
+        "'/0' is a list without element '5'",
+    );
     says("/a", "null", "no '/a' in the answer: it is null");
     says("/a", "12", "no '/a' in the answer: it is a number");
     says(
