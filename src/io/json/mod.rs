@@ -3,7 +3,7 @@
 //!
 //! Layout, in reading order:
 //!
-//! * [`pointer`]: JSON pointers (RFC 6901).
+//! * [`mod@pointer`]: JSON pointers (RFC 6901).
 //! * [`cutter`]: finds the list while bytes arrive and cuts it into pieces at entry boundaries.
 //! * `envelope`: the strict grammar of everything outside the list, and the way to the list.
 //! * [`extract`]: the entries of a piece and their keys.
