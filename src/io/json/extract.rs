@@ -1,0 +1,288 @@
+//! The entries of a piece and their keys, in one pass and without a tree.
+//!
+//! Checked on every byte (R4): UTF-8, string ends, brackets, nesting, and that exactly one comma
+//! stands between two entries. The grammar inside an entry is not; the key of an entry that is not
+//! JSON is what its names and colons suggest.
+//!
+//! A key is a non-empty string or an integer (R33): the first of the pointers that is one. Of fields
+//! with one name the last counts. Only an object has a key.
+
+use super::escape::{self, Text};
+use super::number;
+use super::pointer::Step;
+use super::skim::Skim;
+use super::{Malformed, Pointer, WRONG_BRACKET, find, is_scalar, shown};
+
+/// One entry of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Where it starts in the piece.
+    pub offset: u32,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Its key: a string's text (escapes resolved, valid UTF-8) or an integer as it is written.
+    pub key: Option<&'a [u8]>,
+    /// Its bytes as they arrived.
+    pub bytes: &'a [u8],
+}
+
+/// What a piece held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Entries in all.
+    pub entries: u64,
+    /// Entries without a key.
+    pub keyless: u64,
+}
+
+/// Calls `entry` for each entry of `piece`, in order.
+///
+/// # Errors
+/// When the piece is malformed; entries before the fault have been handed out by then.
+pub fn scan(
+    piece: &[u8],
+    keys: &[Pointer],
+    mut entry: impl FnMut(Entry<'_>),
+) -> Result<Counts, Malformed> {
+    if u32::try_from(piece.len()).is_err() {
+        return Err(Malformed::new(0, "a piece of 4 GiB or more"));
+    }
+    if let Err(fault) = simdutf8::compat::from_utf8(piece) {
+        return Err(Malformed::new(fault.valid_up_to(), "not UTF-8"));
+    }
+    let mut finder = Finder::new(keys);
+    let mut counts = Counts::default();
+    let mut at = find::solid(piece, 0);
+    while at < piece.len() {
+        let start = at;
+        at = finder.entry(piece, start)?;
+        let key = finder.key(piece);
+        counts.entries += 1;
+        counts.keyless += u64::from(key.is_none());
+        entry(Entry {
+            offset: start as u32,
+            len: (at - start) as u32,
+            key,
+            bytes: &piece[start..at],
+        });
+        at = after_comma(piece, at)?;
+    }
+    Ok(counts)
+}
+
+/// The start of the next entry, or the end of the piece.
+fn after_comma(piece: &[u8], at: usize) -> Result<usize, Malformed> {
+    let at = find::solid(piece, at);
+    match piece.get(at) {
+        None => return Ok(at),
+        Some(b',') => {}
+        Some(byte) => {
+            let what = format!("{} where ',' should be", shown(*byte));
+            return Err(Malformed::new(at, what));
+        }
+    }
+    let next = find::solid(piece, at + 1);
+    if next == piece.len() {
+        return Err(Malformed::new(at, "a comma without an entry"));
+    }
+    Ok(next)
+}
+
+/// Finds the values that the key pointers name.
+struct Finder<'k> {
+    keys: &'k [Pointer],
+    /// For each pointer, where the value of its first step starts; 0 = not there (no value of a
+    /// member starts at 0).
+    values: Vec<usize>,
+    /// Text of an escaped name or key.
+    text: Vec<u8>,
+}
+
+impl<'k> Finder<'k> {
+    fn new(keys: &'k [Pointer]) -> Finder<'k> {
+        Finder {
+            keys,
+            values: vec![0; keys.len()],
+            text: Vec::new(),
+        }
+    }
+
+    /// Skips the entry at `at`, noting the values that keys may be in; returns the index after it.
+    fn entry(&mut self, piece: &[u8], at: usize) -> Result<usize, Malformed> {
+        self.values.fill(0);
+        let (keys, values, text) = (self.keys, &mut self.values, &mut self.text);
+        match piece[at] {
+            b'{' => members(piece, at, |name, value| {
+                for (pointer, place) in keys.iter().zip(values.iter_mut()) {
+                    if let Some(step) = pointer.steps().first()
+                        && name.is(&step.name, text)
+                    {
+                        *place = value;
+                    }
+                }
+            }),
+            b'[' | b'"' => skip(piece, at, 0),
+            byte if is_scalar(byte) => {
+                let rest = piece[at..].iter();
+                Ok(at + rest.take_while(|byte| is_scalar(**byte)).count())
+            }
+            byte => {
+                let what = format!("{} where an entry should be", shown(byte));
+                Err(Malformed::new(at, what))
+            }
+        }
+    }
+
+    /// The key of the entry that was skipped last.
+    fn key<'a>(&'a mut self, piece: &'a [u8]) -> Option<&'a [u8]> {
+        let found = self.keys.iter().zip(&self.values);
+        let found = found.filter(|(_, value)| **value != 0);
+        for (pointer, value) in found {
+            let steps = &pointer.steps()[1..];
+            let value = steps.iter().try_fold(*value, |value, step| {
+                descend(piece, value, step, &mut self.text)
+            });
+            match value.and_then(|value| scalar_key(piece, value)) {
+                Some(Raw::Plain(key)) => return Some(key),
+                Some(Raw::Escaped(raw)) => {
+                    self.text.clear();
+                    if escape::unescape(raw, &mut self.text) == Ok(Text::Whole) {
+                        return Some(&self.text);
+                    }
+                }
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+/// The bytes between two quotes.
+#[derive(Clone, Copy)]
+enum Raw<'a> {
+    Plain(&'a [u8]),
+    Escaped(&'a [u8]),
+}
+
+impl Raw<'_> {
+    fn is(self, wanted: &str, text: &mut Vec<u8>) -> bool {
+        match self {
+            Raw::Plain(name) => name == wanted.as_bytes(),
+            Raw::Escaped(raw) => {
+                text.clear();
+                escape::unescape(raw, text) == Ok(Text::Whole) && text == wanted.as_bytes()
+            }
+        }
+    }
+}
+
+/// The string whose opening quote is at `at`, and the index after its closing one.
+fn string(bytes: &[u8], at: usize) -> Option<(Raw<'_>, usize)> {
+    let start = at + 1;
+    let mut stop = find::text_stop(bytes, start);
+    let mut escaped = false;
+    while *bytes.get(stop)? == b'\\' {
+        escaped = true;
+        bytes.get(stop + 1)?;
+        stop = find::text_stop(bytes, stop + 2);
+    }
+    let raw = &bytes[start..stop];
+    let raw = if escaped {
+        Raw::Escaped(raw)
+    } else {
+        Raw::Plain(raw)
+    };
+    Some((raw, stop + 1))
+}
+
+/// Skips a string, object or array within `around` open brackets; returns the index after it.
+fn skip(bytes: &[u8], at: usize, around: u32) -> Result<usize, Malformed> {
+    match Skim::within(around).run(bytes, at) {
+        Ok(Some(end)) => Ok(end),
+        Ok(None) => Err(cut_short(bytes)),
+        Err((at, what)) => Err(Malformed::new(at, what)),
+    }
+}
+
+fn cut_short(bytes: &[u8]) -> Malformed {
+    Malformed::new(bytes.len(), "the piece ends within an entry")
+}
+
+/// Skips the object at `at`, calling `member` with each name and the index where its value starts;
+/// returns the index after the object. A string that a colon follows is a name.
+fn members<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    mut member: impl FnMut(Raw<'a>, usize),
+) -> Result<usize, Malformed> {
+    let mut at = at + 1;
+    loop {
+        at = find::structure(bytes, at);
+        match bytes.get(at) {
+            None => return Err(cut_short(bytes)),
+            Some(b'"') => {
+                let (name, end) = string(bytes, at).ok_or_else(|| cut_short(bytes))?;
+                at = find::solid(bytes, end);
+                if bytes.get(at) == Some(&b':') {
+                    at = find::solid(bytes, at + 1);
+                    member(name, at);
+                    if bytes.get(at) == Some(&b'"') {
+                        (_, at) = string(bytes, at).ok_or_else(|| cut_short(bytes))?;
+                    }
+                }
+            }
+            Some(b'{' | b'[') => at = skip(bytes, at, 1)?,
+            Some(b'}') => return Ok(at + 1),
+            Some(b']') => return Err(Malformed::new(at, WRONG_BRACKET)),
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// Where the value that `step` names starts, within the value at `at` (of an entry that was skipped
+/// already, so that its brackets are sound).
+fn descend(bytes: &[u8], at: usize, step: &Step, text: &mut Vec<u8>) -> Option<usize> {
+    match (bytes.get(at)?, step.index) {
+        (b'{', _) => {
+            let mut found = None;
+            members(bytes, at, |name, value| {
+                if name.is(&step.name, text) {
+                    found = Some(value);
+                }
+            })
+            .ok()?;
+            found
+        }
+        (b'[', Some(index)) => element(bytes, at, index),
+        _ => None,
+    }
+}
+
+/// Where the element `index` of the array at `at` starts.
+fn element(bytes: &[u8], at: usize, index: u64) -> Option<usize> {
+    let mut at = find::solid(bytes, at + 1);
+    for _ in 0..index {
+        loop {
+            match bytes.get(at)? {
+                b'"' | b'{' | b'[' => at = skip(bytes, at, 0).ok()?,
+                b']' | b'}' => return None,
+                b',' => break,
+                _ => at += 1,
+            }
+        }
+        at = find::solid(bytes, at + 1);
+    }
+    Some(at)
+}
+
+/// The key that the value at `at` is: a non-empty string, or an integer as it is written.
+fn scalar_key(bytes: &[u8], at: usize) -> Option<Raw<'_>> {
+    if *bytes.get(at)? == b'"' {
+        let (raw, _) = string(bytes, at)?;
+        let (Raw::Plain(text) | Raw::Escaped(text)) = raw;
+        return (!text.is_empty()).then_some(raw);
+    }
+    let (len, progress) = number::read(&bytes[at..]).ok()?;
+    let ended = !bytes.get(at + len).is_some_and(|byte| is_scalar(*byte));
+    (ended && progress.is_integer()).then(|| Raw::Plain(&bytes[at..at + len]))
+}

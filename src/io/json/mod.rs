@@ -1,0 +1,143 @@
+//! JSON as it comes from the network, read without a tree: safe on any bytes, in linear time, with
+//! bounded nesting, and without an allocation per entry.
+//!
+//! Layout, in reading order:
+//!
+//! * [`mod@pointer`]: JSON pointers (RFC 6901).
+//! * [`cutter`]: finds the list while bytes arrive and cuts it into pieces at entry boundaries.
+//! * `envelope`: the strict grammar of everything outside the list, and the way to the list.
+//! * [`extract`]: the entries of a piece and their keys.
+//! * [`hash`]: the seeded hashes of record keys and of raw bytes.
+//! * [`canonical`]: the fingerprint of an entry's content, whatever its spelling.
+//! * `number`, `escape`, `skim`, `find`: numbers by their decimal text, string escapes,
+//!   skipping a value, finding the next byte that matters.
+//!
+//! What is checked where (R4): the cutter checks all grammar outside the list, and strings, brackets
+//! and commas inside it; `extract` checks UTF-8, strings, brackets and entry boundaries of each piece;
+//! `canonical` checks the grammar inside an entry. What all three accept is JSON by RFC 8259.
+
+pub mod canonical;
+pub mod cutter;
+mod envelope;
+mod escape;
+pub mod extract;
+mod find;
+pub mod hash;
+mod number;
+pub mod pointer;
+mod skim;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+pub use pointer::Pointer;
+
+/// The deepest nesting that is read: of a document in the cutter, of an entry elsewhere.
+pub const DEPTH_MAX: u32 = 128;
+
+/// Why bytes are not what they should be, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}, at byte {offset}")]
+pub struct Malformed {
+    /// Bytes before the fault: in the body for the cutter, in the piece for `extract`, in the entry
+    /// for `canonical`.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: Cow<'static, str>,
+}
+
+impl Malformed {
+    fn new(offset: usize, what: impl Into<Cow<'static, str>>) -> Malformed {
+        Malformed {
+            offset: offset as u64,
+            what: what.into(),
+        }
+    }
+}
+
+const TOO_DEEP: &str = "nesting above 128";
+const WRONG_BRACKET: &str = "a bracket closes one of the other kind";
+
+/// The two kinds of brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bracket {
+    Object,
+    Array,
+}
+
+/// The open brackets, outermost in the highest bit used: never more than [`DEPTH_MAX`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Nest {
+    /// One bit each, the innermost lowest; 1 = array.
+    open: u128,
+    depth: u32,
+    /// Open brackets around this nest, which count towards the limit.
+    around: u32,
+}
+
+impl Nest {
+    fn within(around: u32) -> Nest {
+        Nest {
+            around,
+            ..Nest::default()
+        }
+    }
+
+    fn open(&mut self, bracket: Bracket) -> Result<(), &'static str> {
+        if self.depth + self.around >= DEPTH_MAX {
+            return Err(TOO_DEEP);
+        }
+        self.open = self.open << 1 | u128::from(bracket == Bracket::Array);
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn close(&mut self, bracket: Bracket) -> Result<(), &'static str> {
+        if self.innermost() != Some(bracket) {
+            return Err(WRONG_BRACKET);
+        }
+        self.open >>= 1;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn innermost(&self) -> Option<Bracket> {
+        match (self.depth, self.open & 1) {
+            (0, _) => None,
+            (_, 0) => Some(Bracket::Object),
+            _ => Some(Bracket::Array),
+        }
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// Whether a number, `true`, `false` or `null` may hold this byte.
+fn is_scalar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
+}
+
+/// What kind of value starts with this byte, for messages.
+fn kind_of(byte: u8) -> Option<&'static str> {
+    Some(match byte {
+        b'{' => "an object",
+        b'[' => "a list",
+        b'"' => "a string",
+        b't' | b'f' => "a boolean",
+        b'n' => "null",
+        b'-' | b'0'..=b'9' => "a number",
+        _ => return None,
+    })
+}
+
+/// Names a byte in a message.
+fn shown(byte: u8) -> String {
+    if byte.is_ascii_graphic() {
+        format!("'{}'", byte as char)
+    } else {
+        format!("byte 0x{byte:02x}")
+    }
+}
