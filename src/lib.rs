@@ -8,7 +8,7 @@
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`fault`]: why the program stops, and with which exit code.
 //! * [`follower`]: what must learn of every sealed batch, and how.
-//! * [`io`]: everything outside: its bytes and its protocols.
+//! * [`io`]: everything outside the program.
 
 pub mod change;
 pub mod clock;

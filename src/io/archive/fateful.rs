@@ -1,0 +1,126 @@
+//! A store for tests whose PUTs fail on demand: before the write, after it, or refused.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use futures_util::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What becomes of a PUT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Pass,
+    FailBefore,
+    FailAfter,
+    Refuse,
+}
+
+/// A store whose PUTs meet their fates; afterwards they pass.
+#[derive(Debug)]
+pub struct Fateful {
+    pub inner: Arc<dyn ObjectStore>,
+    pub fates: Mutex<VecDeque<Fate>>,
+}
+
+impl fmt::Display for Fateful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fateful({})", self.inner)
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+fn lost() -> Error {
+    Error::Generic {
+        store: "Fateful",
+        source: "connection reset".into(),
+    }
+}
+
+impl ObjectStore for Fateful {
+    fn put_opts<'a, 'b, 'c>(
+        &'a self,
+        location: &'b Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Boxed<'c, PutResult>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        Box::pin(async move {
+            let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Pass);
+            match fate {
+                Fate::Pass => self.inner.put_opts(location, payload, opts).await,
+                Fate::FailBefore => Err(lost()),
+                Fate::FailAfter => {
+                    self.inner.put_opts(location, payload, opts).await?;
+                    Err(lost())
+                }
+                Fate::Refuse => Err(Error::PermissionDenied {
+                    path: location.to_string(),
+                    source: "no".into(),
+                }),
+            }
+        })
+    }
+
+    fn put_multipart_opts<'a, 'b, 'c>(
+        &'a self,
+        _: &'b Path,
+        _: PutMultipartOptions,
+    ) -> Boxed<'c, Box<dyn MultipartUpload>>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        panic!("a multipart upload has no condition")
+    }
+
+    fn get_opts<'a, 'b, 'c>(&'a self, location: &'b Path, o: GetOptions) -> Boxed<'c, GetResult>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.inner.get_opts(location, o)
+    }
+
+    fn delete_stream(
+        &self,
+        _: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        panic!("nothing is ever deleted")
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_delimiter<'a, 'b, 'c>(&'a self, p: Option<&'b Path>) -> Boxed<'c, ListResult>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.inner.list_with_delimiter(p)
+    }
+
+    fn copy_opts<'a, 'b, 'd, 'c>(
+        &'a self,
+        _: &'b Path,
+        _: &'d Path,
+        _: CopyOptions,
+    ) -> Boxed<'c, ()>
+    where
+        'a: 'c,
+        'b: 'c,
+        'd: 'c,
+    {
+        panic!("nothing is ever copied")
+    }
+}
