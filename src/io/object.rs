@@ -11,6 +11,8 @@
 pub mod open;
 mod staging;
 pub mod trouble;
+#[cfg(test)]
+mod wire;
 
 use std::fmt;
 use std::ops::ControlFlow;

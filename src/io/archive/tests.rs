@@ -117,7 +117,7 @@ fn r24_an_epoch_is_cut_at_a_batch_only_if_it_exceeds_roll_alone() {
             .collect()
     };
     world.journal.seal(1, &[("t", batch(2))]);
-    world.journal.seal(2, &[("t", batch(1)), ("t", batch(2))]);
+    world.journal.seal(2, &[("t", batch(2)), ("t", batch(1))]);
     world
         .journal
         .seal(3, &[("t", batch(3)), ("t", batch(3)), ("t", batch(1))]);

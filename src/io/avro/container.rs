@@ -64,6 +64,7 @@ impl Blocks {
         self.open_records += 1;
         if self.open.len() >= BLOCK_BYTES {
             self.close()?;
+            self.open.reserve(BLOCK_BYTES);
         }
         Ok(())
     }

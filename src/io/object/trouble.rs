@@ -5,7 +5,7 @@ use std::error::Error as _;
 use object_store::Error;
 
 /// The longest text of an error: bodies of answers can be pages of HTML.
-const TEXT_CHARS_MAX: usize = 300;
+const TEXT_CHARS_MAX: usize = 500;
 
 /// What can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
