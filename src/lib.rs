@@ -5,12 +5,18 @@
 //!
 //! * [`change`]: the vocabulary: keys, fingerprints, epochs, changes, batches.
 //! * [`clock`]: the only place that asks what time it is.
+//! * [`cli`]: arguments, and what each command calls.
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`fault`]: why the program stops, and with which exit code.
 //! * [`follower`]: what must learn of every sealed batch, and how.
+//! * [`log`]: log lines and last words, without secrets.
+//! * [`status`]: what happened so far.
 
 pub mod change;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod fault;
 pub mod follower;
+pub mod log;
+pub mod status;

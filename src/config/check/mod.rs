@@ -175,10 +175,10 @@ fn topics(config: &Config, problems: &mut Problems) {
     for (name, source) in &config.source {
         problems.section = format!("[source.{name}]");
         let topic = config.topic(name);
-        if source.topic.is_some() || name_fault(name).is_none() {
-            if let Some(told) = topic_fault(topic) {
-                problems.add("topic", told);
-            }
+        // A wrong name was told already.
+        let named = source.topic.is_some() || name_fault(name).is_none();
+        if let Some(told) = topic_fault(topic).filter(|_| named) {
+            problems.add("topic", told);
         }
         if let Some(other) = fed.insert(topic, name) {
             let told =
