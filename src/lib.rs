@@ -4,15 +4,36 @@
 //! Layout, in reading order:
 //!
 //! * [`change`]: the vocabulary: keys, fingerprints, epochs, changes, batches.
-//! * [`clock`]: the only place that asks what time it is.
+//! * [`snapshot`]: what passes between asking and deciding.
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
-//! * [`fault`]: why the program stops, and with which exit code.
+//! * [`run`]: a run, from the configuration to the last word.
+//! * [`directory`], [`identity`], [`rules`]: what the local directory holds and knows.
+//! * [`ledger`]: the journal's own thread.
+//! * [`dataflow`]: the graph: poll, extract, dedup, journal, remember, publish, archive, retire.
 //! * [`follower`]: what must learn of every sealed batch, and how.
 //! * [`io`]: everything outside the program.
+//! * [`sinks`]: which followers a configuration asks for.
+//! * [`sim`]: the simulated league API.
+//! * [`cli`]: the command line.
+//! * [`clock`], [`fault`], [`log`], [`status`], [`stop`]: time, why and how the program
+//!   stops, and what a person sees of it.
 
 pub mod change;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dataflow;
+pub mod directory;
 pub mod fault;
 pub mod follower;
+pub mod identity;
 pub mod io;
+pub mod ledger;
+pub mod log;
+pub mod rules;
+pub mod run;
+pub mod sim;
+pub mod sinks;
+pub mod snapshot;
+pub mod status;
+pub mod stop;

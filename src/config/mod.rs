@@ -1,11 +1,17 @@
 //! `deltapoll.toml`: plain data, checked once, secrets by reference.
 //!
-//! Layout: [`read`] text and check it, [`cell`] what a source expands to, [`secret`] values that are
-//! references, [`quantity`] durations and sizes.
+//! Layout: this file the types, [`read`] the text, [`check`] what it means, [`cell`] what a source
+//! expands to, [`fingerprint`] hashes of settings, [`embedded`] the demo, [`secret`] values that are
+//! references and what must not be printed, [`quantity`] durations and sizes.
 
 pub mod cell;
+pub mod check;
+pub mod embedded;
+pub mod fingerprint;
 pub mod quantity;
 pub mod secret;
+
+mod read;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +21,10 @@ use serde::Deserialize;
 
 use quantity::Bytes;
 use secret::Text;
+
+pub use check::{check, check_shape, warnings};
+pub use embedded::embedded;
+pub use read::{parse, read};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,7 +36,10 @@ pub struct Config {
     #[serde(default = "default_data_dir")]
     pub data_dir: PathBuf,
     /// What to poll, by name.
+    #[serde(default)]
     pub source: BTreeMap<String, Source>,
+    /// What becomes of the entries of a cell that is no longer configured. Default: refuse to start.
+    pub on_cell_removed: Option<OnCellRemoved>,
     /// Where changes are published; absent: the local topic log.
     pub kafka: Option<Kafka>,
     /// The local topic log, used without `[kafka]`.
@@ -86,8 +99,6 @@ pub struct Source {
     /// The value's format. Default `json`.
     #[serde(default)]
     pub format: Format,
-    /// What becomes of the entries of a cell that is no longer configured. Default: refuse to start.
-    pub on_cell_removed: Option<OnCellRemoved>,
 }
 
 fn default_every() -> Duration {

@@ -55,35 +55,75 @@ impl fmt::Display for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"64MiB\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Bytes, E> {
+                let wrong = |_| E::invalid_value(de::Unexpected::Signed(number), &self);
+                u64::try_from(number).map(Bytes).map_err(wrong)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+                Bytes::parse(text).map_err(E::custom)
+            }
         }
-        match Written::deserialize(deserializer)? {
-            Written::Number(number) => Ok(Bytes(number)),
-            Written::Text(text) => Bytes::parse(&text).map_err(de::Error::custom),
-        }
+        deserializer.deserialize_any(Visitor)
     }
 }
 
 /// Durations as text: for `#[serde(with = "quantity::duration")]`.
 pub mod duration {
+    use std::fmt;
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, de};
+    use serde::{Deserializer, de};
 
     /// Reads a duration such as `"30s"`, `"5m"`, `"7d"`.
     ///
     /// # Errors
     /// When the text is not a duration.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map_err(|_| {
-            de::Error::custom(format!(
-                "'{text}' is not a duration: write \"30s\", \"5m\" or \"7d\""
-            ))
-        })
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Duration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as \"30s\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+                humantime::parse_duration(text).map_err(|_| {
+                    E::custom(format!(
+                        "'{text}' is not a duration: write \"30s\", \"5m\" or \"7d\""
+                    ))
+                })
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_back_as_they_are_shown_and_overflow_is_an_error() {
+        for text in ["1B", "3KiB", "64MiB", "10GiB", "1500B"] {
+            assert_eq!(Bytes::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Bytes::parse("2 kB"), Ok(Bytes(2000)));
+        for text in ["", "MiB", "-1B", "1.5MiB", "1 XB", "99999999999GiB"] {
+            let told = Bytes::parse(text).unwrap_err();
+            assert!(
+                told.starts_with(&format!("'{text}' is not a size")),
+                "{told}"
+            );
+        }
     }
 }
