@@ -21,6 +21,14 @@ pub trait Follower: Send {
     /// A [`Fault`] ends the program.
     fn advance(&mut self, upto: Seq) -> Result<Seq, Fault>;
 
+    /// Like [`Follower::advance`], for the last time: nothing is sealed after `upto`.
+    ///
+    /// # Errors
+    /// A [`Fault`] ends the program.
+    fn close(&mut self, upto: Seq) -> Result<Seq, Fault> {
+        self.advance(upto)
+    }
+
     /// When `advance` wants to be called again although nothing new was sealed (an object that must
     /// roll by its age); `None`: not before there is something new.
     fn due(&self) -> Option<Instant> {

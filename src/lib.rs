@@ -15,8 +15,8 @@
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
-//! * [`clock`], [`fault`], [`log`], [`status`], [`stop`]: time, why and how the program
-//!   stops, and what a person sees of it.
+//! * [`clock`], [`fault`], [`log`], [`mirror`], [`signals`], [`status`], [`stop`]: time, why and how
+//!   the program stops, and what a person sees of it.
 
 pub mod change;
 pub mod cli;
@@ -30,8 +30,10 @@ pub mod identity;
 pub mod io;
 pub mod ledger;
 pub mod log;
+pub mod mirror;
 pub mod rules;
 pub mod run;
+pub mod signals;
 pub mod sim;
 pub mod sinks;
 pub mod snapshot;

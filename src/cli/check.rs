@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 
 use crate::config::cell::expand;
 use crate::config::{Archive, Codec, Config, Removed, Source, secret};
@@ -10,7 +11,15 @@ use crate::config::{Archive, Codec, Config, Removed, Source, secret};
 const CELLS_LISTED: usize = 20;
 
 /// Prints the plan of a configuration that was checked.
-pub fn print(config: &Config, file: Option<&Path>) {
+///
+/// # Errors
+/// None.
+pub fn run(config: &Config, file: Option<&Path>) -> Result<ExitCode, crate::fault::Fault> {
+    print(config, file);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(config: &Config, file: Option<&Path>) {
     // Nobody is left to tell when stdout is gone.
     let _ = std::io::stdout().write_all(plan(config, file).as_bytes());
 }

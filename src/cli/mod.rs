@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod run;
+pub mod simulate;
 pub mod state;
 pub mod tail;
 
@@ -106,6 +107,8 @@ pub enum Command {
     Tail(tail::Args),
     /// Publish a source again, or start a new history
     State(state::Args),
+    /// Serve the simulated league API
+    Simulate(simulate::Args),
 }
 
 impl Cli {
@@ -228,17 +231,24 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
-    let absent = |what: &str| Err(Fault::failed(format!("'{what}' is not in this build")));
+    if let Some(Command::Simulate(args)) = &cli.command {
+        return simulate::run(args);
+    }
+    let (file, call, workers) = (cli.file(), cli.call(), usize::from(cli.workers));
+    if matches!(cli.command, Some(Command::Run(_)) | None) {
+        let demo = run::Demo::default();
+        let config = cli.configuration(|| demo.start())?;
+        let Command::Run(args) = cli.into_command() else {
+            unreachable!("matched above")
+        };
+        return run::run(&config, &args, workers, &call);
+    }
     let config = cli.configuration(|| Ok(nowhere()))?;
-    let file = cli.file();
     match cli.into_command() {
-        Command::Check => {
-            check::print(&config, file.as_deref());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Run(_) => absent("run"),
-        Command::Tail(_) => absent("tail"),
-        Command::State(_) => absent("state"),
+        Command::Check => check::run(&config, file.as_deref()),
+        Command::Tail(args) => tail::run(&config, &args),
+        Command::State(args) => state::run(&config, &args),
+        Command::Run(_) | Command::Simulate(_) => unreachable!("done above"),
     }
 }
 

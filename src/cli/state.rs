@@ -1,5 +1,10 @@
 //! `state`: what can be done to the local directory.
 
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::fault::Fault;
+
 /// Arguments of `state`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -19,4 +24,12 @@ pub enum Action {
     },
     /// Forget everything and start a new history in the same directory; it needs a new archive prefix
     Reset,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When it cannot be done.
+pub fn run(_config: &Config, _args: &Args) -> Result<ExitCode, Fault> {
+    Err(Fault::failed("not in this build"))
 }

@@ -1,5 +1,13 @@
 //! `tail`: print committed changes.
 
+use std::process::ExitCode;
+
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::io::kafka;
+use crate::signals;
+use crate::stop::Stop;
+
 /// Arguments of `tail`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -13,4 +21,27 @@ pub struct Args {
     /// Go on when there is nothing more, until stopped
     #[arg(long, short)]
     pub follow: bool,
+}
+
+/// Prints until there is nothing more, or until stopped.
+///
+/// # Errors
+/// When the topic cannot be read.
+pub fn run(config: &Config, args: &Args) -> Result<ExitCode, Fault> {
+    let stop = Stop::default();
+    signals::listen(&stop)?;
+    let mut out = std::io::stdout().lock();
+    let flag = stop.flag();
+    match &config.kafka {
+        Some(_) => kafka::tail(
+            config,
+            &args.topic,
+            args.from_start,
+            args.follow,
+            &mut out,
+            &flag,
+        )?,
+        None => return Err(Fault::failed("the local topic log cannot be read yet")),
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,12 +2,22 @@
 //!
 //! Layout, in reading order:
 //!
+//! * [`http`]: everything about asking.
 //! * [`json`]: JSON from the network, read without a tree.
+//! * [`lineage`]: the identity of a directory's history.
+//! * [`feed`]: a publisher's cursor over the sealed batches.
+//! * [`kafka`]: transactions, progress, topics.
+//! * [`line`]: one committed change as one line of JSON.
 //! * [`avro`]: records, digests and object container files, byte for byte reproducible.
 //! * [`object`]: object stores by URL, with verbs that never overwrite.
 //! * [`archive`]: the follower that writes Avro objects, each change once.
 
 pub mod archive;
 pub mod avro;
+pub(crate) mod feed;
+pub mod http;
 pub mod json;
+pub mod kafka;
+pub mod line;
+pub mod lineage;
 pub mod object;

@@ -1,0 +1,396 @@
+//! One snapshot against what is remembered: a merge-join in order of key hash.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltapoll_state::range_state::Note;
+
+use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
+use crate::dataflow::message::{Chunk, Counts};
+use crate::fault::Fault;
+use crate::io::json::canonical::Canonical;
+use crate::io::json::extract;
+use crate::snapshot::{CellPlan, Plan, Tally};
+
+use super::SharedState;
+use super::encode::{Encoder, Gone, Pending};
+use super::gather::SnapshotParts;
+use super::misses::Misses;
+
+/// An entry of the snapshot: 40 bytes, because there is one for every entry of a body.
+#[derive(Clone, Copy, Debug)]
+pub struct Ref {
+    hash: [u64; 2],
+    raw: u64,
+    piece: u32,
+    offset: u32,
+    length: u32,
+}
+
+impl Ref {
+    pub fn raw(&self) -> u64 {
+        self.raw
+    }
+
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(u128::from(self.hash[0]) << 64 | u128::from(self.hash[1]))
+    }
+}
+
+/// The entries of one snapshot that one worker owns.
+pub struct Entries {
+    refs: Vec<Ref>,
+    /// By number; empty where this worker owns nothing of a piece.
+    pieces: Vec<Bytes>,
+}
+
+impl Entries {
+    fn new(chunks: Vec<Chunk>, pieces: u32) -> Entries {
+        let mut refs = Vec::with_capacity(chunks.iter().map(|chunk| chunk.hash.len()).sum());
+        let mut bytes = vec![Bytes::new(); pieces as usize];
+        for chunk in chunks {
+            let piece = chunk.number;
+            for at in 0..chunk.hash.len() {
+                let (offset, length) = (chunk.offset[at], chunk.length[at]);
+                refs.push(Ref {
+                    hash: chunk.hash[at],
+                    raw: chunk.raw[at],
+                    piece,
+                    offset,
+                    length,
+                });
+            }
+            bytes[piece as usize] = chunk.bytes;
+        }
+        // The last of equal hashes is the one that counts (R6).
+        refs.sort_unstable_by_key(|r| (r.hash, r.piece, r.offset));
+        Entries {
+            refs,
+            pieces: bytes,
+        }
+    }
+
+    pub fn entry(&self, at: u32) -> (&Ref, &[u8]) {
+        let r = &self.refs[at as usize];
+        let start = r.offset as usize;
+        (
+            r,
+            &self.pieces[r.piece as usize][start..start + r.length as usize],
+        )
+    }
+}
+
+/// What deciding needs, kept from one snapshot to the next.
+pub struct Decider {
+    pub plan: Arc<Plan>,
+    pub state: SharedState,
+    /// By number of the rule; made when it is first needed.
+    canonical: BTreeMap<u8, Canonical>,
+}
+
+/// What a snapshot changes.
+pub struct Decision {
+    pub tally: Tally,
+    pub encoder: Encoder,
+}
+
+/// What is known of an entry after looking at its content.
+enum Content {
+    Same(Option<Fingerprint>),
+    Different(Fingerprint),
+    Malformed,
+}
+
+impl Decider {
+    pub fn new(plan: Arc<Plan>, state: SharedState) -> Decider {
+        Decider {
+            plan,
+            state,
+            canonical: BTreeMap::new(),
+        }
+    }
+
+    /// Decides a snapshot whose trailers are all there and ok, and notes its changes in the state.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn decide(
+        &mut self,
+        epoch: Epoch,
+        parts: SnapshotParts,
+        counts: Counts,
+        misses: &mut Misses,
+    ) -> Result<Decision, Fault> {
+        let plan = self.plan.clone();
+        let index = parts.manifest.of.index;
+        let cell = &plan.cells[index];
+        let entries = Entries::new(parts.chunks, parts.manifest.pieces);
+        // A snapshot with keyless entries is partial: one of them may be any key (R5).
+        let whole = parts.manifest.complete && counts.keyless == 0;
+        let mut found = self.join(&plan, cell, &entries, whole, misses)?;
+        found.tally.missing = misses.of(cell.id).len() as u64;
+        let gone = self.note(cell, epoch, &entries, &mut found)?;
+        found.tally.removed = gone.len() as u64;
+        let polled_at = parts.manifest.polled_at;
+        let encoder = Encoder::new(cell, index, polled_at, entries, found.pending, gone);
+        Ok(Decision {
+            tally: found.tally,
+            encoder,
+        })
+    }
+
+    /// The merge-join (R7): remembered keys in order of hash on one side, the snapshot's on the other.
+    fn join(
+        &mut self,
+        plan: &Plan,
+        cell: &CellPlan,
+        entries: &Entries,
+        whole: bool,
+        misses: &mut Misses,
+    ) -> Result<Found, Fault> {
+        let state = self.state.clone();
+        let state = state.borrow();
+        let mut found = Found::default();
+        let misses = misses.of(cell.id);
+        let had_misses = !misses.is_empty();
+        let mut miss = |hash: KeyHash, found: &mut Found| {
+            if !whole {
+                return;
+            }
+            let count = misses.get(&hash).copied().unwrap_or(0) + 1;
+            if count >= cell.removed_after {
+                misses.remove(&hash);
+                found.gone.push(hash);
+            } else {
+                misses.insert(hash, count);
+            }
+        };
+        let mut seen = Vec::new();
+        let mut walk = state.walk(cell.id).map_err(damaged)?;
+        let mut old = walk.next().transpose().map_err(damaged)?;
+        let refs = &entries.refs;
+        for (at, r) in refs.iter().enumerate() {
+            if refs.get(at + 1).is_some_and(|next| next.hash == r.hash) {
+                found.tally.duplicates += 1;
+                continue;
+            }
+            let hash = r.hash();
+            while let Some((gone, _)) = old.filter(|(known, _)| *known < hash) {
+                miss(gone, &mut found);
+                old = walk.next().transpose().map_err(damaged)?;
+            }
+            let known = old
+                .filter(|(known, _)| *known == hash)
+                .map(|(_, print)| print);
+            if known.is_some() {
+                if had_misses {
+                    seen.push(hash);
+                }
+                old = walk.next().transpose().map_err(damaged)?;
+                if known.is_some_and(|k| k.raw == r.raw && k.rule == cell.rule) {
+                    continue;
+                }
+            }
+            let at = u32::try_from(at).expect("body_max bounds the entries");
+            self.look(plan, cell, entries, at, known, &mut found);
+        }
+        while let Some((gone, _)) = old {
+            miss(gone, &mut found);
+            old = walk.next().transpose().map_err(damaged)?;
+        }
+        // Whatever the snapshot has is there, a partial one's keys and skipped ones included (R8, R5).
+        for hash in seen {
+            misses.remove(&hash);
+        }
+        Ok(found)
+    }
+
+    /// Looks into an entry whose raw bytes are new.
+    fn look(
+        &mut self,
+        plan: &Plan,
+        cell: &CellPlan,
+        entries: &Entries,
+        at: u32,
+        known: Option<Fingerprint>,
+        found: &mut Found,
+    ) {
+        let (r, entry) = entries.entry(at);
+        match self.content(plan, cell, r.raw, entry, known) {
+            Content::Same(None) => {}
+            Content::Same(Some(print)) => found.refreshed.push((r.hash(), print)),
+            Content::Malformed => found.tally.malformed += 1,
+            Content::Different(_) if Self::record_bytes(cell, entry) > cell.record_max => {
+                found.tally.oversized += 1;
+            }
+            Content::Different(print) => {
+                let kind = if known.is_some() {
+                    Kind::Changed
+                } else {
+                    Kind::Added
+                };
+                match kind {
+                    Kind::Added => found.tally.added += 1,
+                    _ => found.tally.changed += 1,
+                }
+                found.pending.push(Pending {
+                    at,
+                    canon: print.canon,
+                    kind,
+                });
+            }
+        }
+    }
+
+    fn content(
+        &mut self,
+        plan: &Plan,
+        cell: &CellPlan,
+        raw: u64,
+        entry: &[u8],
+        known: Option<Fingerprint>,
+    ) -> Content {
+        let mut under = |rule: u8| {
+            let ignore = plan.rules.get(rule)?;
+            let made = self.canonical.entry(rule);
+            let canonical = made.or_insert_with(|| Canonical::new(ignore, plan.seed));
+            Some(canonical.fingerprint(entry))
+        };
+        let rule = cell.rule;
+        let Some(Ok(canon)) = under(rule) else {
+            return Content::Malformed;
+        };
+        let print = Fingerprint { raw, canon, rule };
+        let same = match known {
+            None => false,
+            // Equal bytes are equal content under any rule; only the fingerprint is out of date.
+            Some(known) if known.raw == raw => true,
+            Some(known) if known.rule == rule => known.canon == canon,
+            // Under the rule that the old fingerprint was made with, if this build has it (R10).
+            Some(known) => matches!(under(known.rule), Some(Ok(old)) if old == known.canon),
+        };
+        if same {
+            Content::Same(Some(print))
+        } else {
+            Content::Different(print)
+        }
+    }
+
+    fn record_bytes(cell: &CellPlan, entry: &[u8]) -> usize {
+        // Header names, numbers and framing of a record; the broker counts them too.
+        const OVERHEAD_BYTES: usize = 256;
+        let key = record_key(cell, entry).len();
+        key + entry.len() + cell.source.len() + cell.label.len() + OVERHEAD_BYTES
+    }
+
+    /// Notes what changed in the state, and finds the key bytes of what is gone.
+    fn note(
+        &mut self,
+        cell: &CellPlan,
+        epoch: Epoch,
+        entries: &Entries,
+        found: &mut Found,
+    ) -> Result<Vec<Gone>, Fault> {
+        let mut state = self.state.borrow_mut();
+        let mut gone = Vec::with_capacity(found.gone.len());
+        for &hash in &found.gone {
+            let key = if cell.keeps_keys() {
+                let key = state.key(cell.id, hash).map_err(damaged)?;
+                let key = key.and_then(|key| String::from_utf8(key).ok());
+                key.ok_or_else(|| lost_key(cell, hash))?
+            } else {
+                String::new()
+            };
+            gone.push(Gone { hash, key });
+        }
+        let mut keys = Vec::new();
+        let mut ends = Vec::with_capacity(found.pending.len());
+        for pending in &found.pending {
+            if cell.keeps_keys() {
+                let (_, entry) = entries.entry(pending.at);
+                keys.extend_from_slice(record_key(cell, entry).as_bytes());
+            }
+            ends.push(keys.len());
+        }
+        let mut notes = Vec::with_capacity(found.pending.len() + gone.len());
+        let mut leaving = found.gone.iter().peekable();
+        let mut start = 0;
+        for (pending, end) in found.pending.iter().zip(ends) {
+            let (r, _) = entries.entry(pending.at);
+            let hash = r.hash();
+            while let Some(&hash) = leaving.next_if(|gone| **gone < hash) {
+                notes.push(Note {
+                    hash,
+                    print: None,
+                    key: &[],
+                });
+            }
+            let print = Fingerprint {
+                raw: r.raw,
+                canon: pending.canon,
+                rule: cell.rule,
+            };
+            notes.push(Note {
+                hash,
+                print: Some(print),
+                key: &keys[start..end],
+            });
+            start = end;
+        }
+        notes.extend(leaving.map(|&hash| Note {
+            hash,
+            print: None,
+            key: &[],
+        }));
+        state.note(cell.id, epoch, notes);
+        for (hash, print) in found.refreshed.drain(..) {
+            state.refresh(cell.id, hash, print);
+        }
+        Ok(gone)
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    tally: Tally,
+    pending: Vec<Pending>,
+    gone: Vec<KeyHash>,
+    refreshed: Vec<(KeyHash, Fingerprint)>,
+}
+
+/// The record key of an entry that `extract` found a key in.
+pub fn record_key(cell: &CellPlan, entry: &[u8]) -> String {
+    let mut key = cell.key_prefix.clone();
+    let scanned = extract::scan(entry, &cell.keys, |entry| {
+        let bytes = entry.key.expect("extract found a key in these bytes");
+        key.push_str(std::str::from_utf8(bytes).expect("extract checks UTF-8"));
+    });
+    scanned.expect("extract accepted these bytes");
+    key.push_str(&cell.key_suffix);
+    key
+}
+
+fn damaged(error: deltapoll_state::error::Error) -> Fault {
+    Fault::directory(error.to_string())
+}
+
+fn lost_key(cell: &CellPlan, hash: KeyHash) -> Fault {
+    Fault::directory(format!(
+        "the state of source {} lacks the key of {:032x}: the store is damaged",
+        cell.source, hash.0
+    ))
+}
+
+/// A removal as it is published.
+pub fn removal<'a>(gone: &'a Gone, partition: u32, value: Option<&'a [u8]>) -> Change<'a> {
+    Change {
+        kind: Kind::Removed,
+        partition,
+        hash: gone.hash,
+        print: Fingerprint::default(),
+        key: &gone.key,
+        value,
+        silent: false,
+    }
+}

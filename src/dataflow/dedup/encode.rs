@@ -1,0 +1,132 @@
+//! From decided changes to the bytes that are sealed (R11), one batch at a time.
+
+use crate::change::{Builder, Change, Fingerprint, Head, KeyHash, Kind};
+use crate::config::Removed;
+use crate::io::kafka::murmur2::partition_of;
+use crate::snapshot::{CellPlan, Plan};
+
+use super::decide::{Entries, record_key, removal};
+
+/// A batch is closed when it is this long: small enough to cut a large epoch into transactions and
+/// objects, large enough that a frame costs nothing.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// An entry that is new or changed.
+pub struct Pending {
+    /// Its place among the snapshot's entries.
+    pub at: u32,
+    pub canon: u64,
+    pub kind: Kind,
+}
+
+/// A key that is gone.
+pub struct Gone {
+    pub hash: KeyHash,
+    /// Empty where no removal is published.
+    pub key: String,
+}
+
+/// Encodes the changes of one snapshot step by step; holds the body's bytes until it is done.
+pub struct Encoder(Option<State>);
+
+struct State {
+    index: usize,
+    entries: Entries,
+    pending: std::vec::IntoIter<Pending>,
+    gone: std::vec::IntoIter<Gone>,
+    builder: Builder,
+}
+
+impl Encoder {
+    /// Nothing to encode.
+    pub fn empty() -> Encoder {
+        Encoder(None)
+    }
+
+    pub fn new(
+        cell: &CellPlan,
+        index: usize,
+        polled_at: u64,
+        entries: Entries,
+        pending: Vec<Pending>,
+        gone: Vec<Gone>,
+    ) -> Encoder {
+        if pending.is_empty() && gone.is_empty() {
+            return Encoder(None);
+        }
+        let head = Head {
+            cell: cell.id,
+            polled_at,
+            topic: cell.topic.clone(),
+            source: cell.source.clone(),
+            label: cell.label.clone(),
+        };
+        Encoder(Some(State {
+            index,
+            entries,
+            pending: pending.into_iter(),
+            gone: gone.into_iter(),
+            builder: Builder::new(&head),
+        }))
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The next batch; `None` when there is none left.
+    pub fn next(&mut self, plan: &Plan) -> Option<Vec<u8>> {
+        let state = self.0.as_mut()?;
+        let cell = &plan.cells[state.index];
+        while state.builder.bytes() < BATCH_BYTES {
+            if let Some(pending) = state.pending.next() {
+                state.push_entry(cell, &pending);
+            } else if let Some(gone) = state.gone.next() {
+                state.push_gone(cell, &gone);
+            } else {
+                let last = state.builder.take();
+                self.0 = None;
+                return last;
+            }
+        }
+        state.builder.take()
+    }
+}
+
+impl State {
+    fn push_entry(&mut self, cell: &CellPlan, pending: &Pending) {
+        let (r, entry) = self.entries.entry(pending.at);
+        let key = record_key(cell, entry);
+        self.builder.push(&Change {
+            kind: pending.kind,
+            partition: partition_of(key.as_bytes(), cell.partitions),
+            hash: r.hash(),
+            print: Fingerprint {
+                raw: r.raw(),
+                canon: pending.canon,
+                rule: cell.rule,
+            },
+            key: &key,
+            value: Some(entry),
+            silent: false,
+        });
+    }
+
+    fn push_gone(&mut self, cell: &CellPlan, gone: &Gone) {
+        let partition = partition_of(gone.key.as_bytes(), cell.partitions);
+        let event;
+        let value = match cell.removed {
+            Removed::Tombstone | Removed::Ignore => None,
+            Removed::Event => {
+                let value = serde_json::json!({ "removed": true, "key": gone.key });
+                event = value.to_string();
+                Some(event.as_bytes())
+            }
+        };
+        let silent = cell.removed == Removed::Ignore;
+        self.builder.push(&Change {
+            silent,
+            ..removal(gone, partition, value)
+        });
+    }
+}

@@ -1,0 +1,287 @@
+//! Journal: where an epoch is sealed, on worker 0.
+//!
+//! Batches are handed to the journal's thread as they come (one epoch is decided at a time, so its
+//! frames are contiguous, R12); the last one is held back until the frontier has passed the epoch and
+//! carries the facts that change with it. An epoch without changes touches neither the journal nor
+//! the disk. What is sealed goes on as a mark, at the epoch that it ends; every poll gets its outcome,
+//! once, when it is sealed, unchanged or not used (R1).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+use timely::scheduling::SyncActivator;
+
+use deltapoll_state::journal::{FactChange, Sealed};
+
+use crate::change::{Epoch, Seq};
+use crate::follower::Facts;
+use crate::ledger::Ledger;
+use crate::snapshot::{Outcome, Plan, Tally, Verdict, validates};
+
+use super::message::{Decided, Mark, PollRef, Share};
+
+/// What `journal` needs on worker 0.
+pub struct Sealing {
+    /// The journal.
+    pub ledger: Ledger,
+    /// The cells.
+    pub plan: Arc<Plan>,
+    /// Counts the bytes given to the journal and not yet written.
+    pub unwritten: Arc<AtomicUsize>,
+    /// What was sealed when the process started: followers may be behind it.
+    pub start: Sealed,
+    /// Told each poll's outcome, with the last batch of its epoch if it has any, on the worker's or the
+    /// journal's thread.
+    pub outcome: Arc<dyn Fn(Outcome, Option<Seq>) + Send + Sync>,
+}
+
+/// The fact that holds a cell's validators (R9).
+#[must_use]
+pub fn validators_fact(cell: crate::change::CellId) -> String {
+    format!("validators/{}", cell.0)
+}
+
+/// Builds the operator; `sealing` is there on worker 0 only. `next` is told that an epoch is decided:
+/// `poll` may release the next.
+pub fn journal<'scope>(
+    decided: StreamVec<'scope, u64, Decided>,
+    sealing: Option<Sealing>,
+    next: impl Fn(Epoch) + 'static,
+) -> StreamVec<'scope, u64, Mark> {
+    let scope = decided.scope();
+    let workers = scope.peers();
+    decided.unary_frontier(
+        Exchange::new(|_: &Decided| 0),
+        "Journal",
+        move |first, info| {
+            let waker = scope.worker().sync_activator_for(info.address.to_vec());
+            let mut journal = sealing.map(|sealing| Journal::new(sealing, workers, waker));
+            let mut first = Some(first);
+            move |(input, frontier), output| {
+                let first = first.take();
+                let Some(journal) = &mut journal else { return };
+                if let Some(first) = first {
+                    let start = journal.sealing.start;
+                    let mark = Mark {
+                        seq: start.seq.0,
+                        epoch: start.epoch.0,
+                        bytes: 0,
+                        last: false,
+                    };
+                    output.session(&first).give(mark);
+                }
+                input.for_each(|time, data| {
+                    let capability = time.retain_least(0).expect("a message has a time");
+                    journal.take(capability, data.drain(..));
+                });
+                journal.finish(|epoch| !frontier.frontier().less_equal(&epoch), &next);
+                for (capability, mark) in journal.marks() {
+                    output.session(&capability).give(mark);
+                }
+            }
+        },
+    )
+}
+
+struct Journal {
+    sealing: Sealing,
+    workers: usize,
+    open: BTreeMap<u64, Open>,
+    /// Epochs on their way to the disk, in order.
+    sealing_epochs: BTreeMap<u64, Capability<u64>>,
+    sealed: Receiver<(Epoch, Sealed)>,
+    sealed_sender: Sender<(Epoch, Sealed)>,
+    waker: SyncActivator,
+    bytes: u64,
+    closed: bool,
+}
+
+/// An epoch that the frontier has not passed.
+struct Open {
+    capability: Capability<u64>,
+    /// The last batch so far; all before it are with the journal's thread.
+    held: Option<Vec<u8>>,
+    shares: BTreeMap<PollRef, Shares>,
+    closed: usize,
+}
+
+#[derive(Default)]
+struct Shares {
+    workers: usize,
+    tally: Tally,
+    failed: Option<String>,
+    validators: Option<String>,
+}
+
+impl Journal {
+    fn new(sealing: Sealing, workers: usize, waker: SyncActivator) -> Journal {
+        let (sealed_sender, sealed) = channel();
+        Journal {
+            sealing,
+            workers,
+            open: BTreeMap::new(),
+            sealing_epochs: BTreeMap::new(),
+            sealed,
+            sealed_sender,
+            waker,
+            bytes: 0,
+            closed: false,
+        }
+    }
+
+    fn take(&mut self, capability: Capability<u64>, data: impl Iterator<Item = Decided>) {
+        let epoch = *capability.time();
+        let open = self.open.entry(epoch).or_insert_with(|| Open {
+            capability,
+            held: None,
+            shares: BTreeMap::new(),
+            closed: 0,
+        });
+        for decided in data {
+            match decided {
+                Decided::Batch(body) => {
+                    self.bytes += body.len() as u64;
+                    if let Some(body) = open.held.replace(body) {
+                        let unwritten = self.sealing.unwritten.clone();
+                        self.sealing
+                            .ledger
+                            .append(Epoch(epoch), body, unwritten, None);
+                    }
+                }
+                Decided::Share(share) => open.shares.entry(share.of).or_default().add(share),
+                Decided::Closed => open.closed += 1,
+            }
+        }
+        assert!(self.open.len() == 1, "one epoch is decided at a time");
+    }
+
+    fn finish(&mut self, passed: impl Fn(u64) -> bool, next: &impl Fn(Epoch)) {
+        while let Some(entry) = self.open.first_entry() {
+            let epoch = *entry.key();
+            if !passed(epoch) {
+                break;
+            }
+            let open = entry.remove();
+            self.finish_epoch(Epoch(epoch), open);
+            next(Epoch(epoch));
+        }
+    }
+
+    fn finish_epoch(&mut self, epoch: Epoch, open: Open) {
+        let sealing = &self.sealing;
+        let closing = open.closed == self.workers;
+        let mut facts = Vec::new();
+        let mut outcomes = Vec::new();
+        for (of, shares) in open.shares {
+            assert_eq!(
+                shares.workers, self.workers,
+                "a share of each worker for {of:?}"
+            );
+            let cell = &sealing.plan.cells[of.index];
+            facts.extend(shares.validators_change(validators_fact(cell.id), &sealing.ledger));
+            outcomes.push(shares.outcome(of));
+        }
+        match open.held {
+            Some(body) => {
+                sealing
+                    .ledger
+                    .append(epoch, body, sealing.unwritten.clone(), Some(facts));
+                self.sealing_epochs.insert(epoch.0, open.capability);
+                self.seal(epoch, outcomes);
+            }
+            None => {
+                if !facts.is_empty() {
+                    sealing.ledger.set_lazily(facts);
+                }
+                outcomes
+                    .into_iter()
+                    .for_each(|outcome| (sealing.outcome)(outcome, None));
+                if closing {
+                    self.sealing_epochs.insert(epoch.0, open.capability);
+                    self.seal(epoch, Vec::new());
+                }
+            }
+        }
+        self.closed |= closing;
+    }
+
+    fn seal(&self, epoch: Epoch, outcomes: Vec<Outcome>) {
+        let (sender, waker) = (self.sealed_sender.clone(), self.waker.clone());
+        let outcome = self.sealing.outcome.clone();
+        self.sealing.ledger.seal(move |sealed| {
+            // IMPORTANT: send, then wake: the other way round the operator may look too early. A
+            // worker that is gone takes the process with it.
+            let _ = sender.send((epoch, sealed));
+            let _ = waker.activate();
+            outcomes
+                .into_iter()
+                .for_each(|one| outcome(one, Some(sealed.seq)));
+        });
+    }
+
+    /// What was sealed since the last call.
+    fn marks(&mut self) -> Vec<(Capability<u64>, Mark)> {
+        let mut marks = Vec::new();
+        for (epoch, sealed) in self.sealed.try_iter() {
+            let capability = self.sealing_epochs.remove(&epoch.0);
+            let capability = capability.expect("an epoch is sealed once");
+            let last = self.closed && self.sealing_epochs.is_empty() && self.open.is_empty();
+            let (seq, bytes) = (sealed.seq.0, self.bytes);
+            marks.push((
+                capability,
+                Mark {
+                    seq,
+                    epoch: epoch.0,
+                    bytes,
+                    last,
+                },
+            ));
+        }
+        marks
+    }
+}
+
+impl Shares {
+    fn add(&mut self, share: Share) {
+        self.workers += 1;
+        match share.outcome {
+            Ok(tally) => self.tally.add(&tally),
+            Err(reason) => self.failed = Some(reason),
+        }
+        self.validators = self.validators.take().or(share.validators);
+    }
+
+    /// How the cell's validators change with the epoch, if they do (R9).
+    fn validators_change(&self, fact: String, facts: &Ledger) -> Option<FactChange> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let new = self.validators.clone().filter(|_| validates(&self.tally));
+        (facts.get(&fact) != new).then_some((fact, new))
+    }
+
+    fn outcome(self, of: PollRef) -> Outcome {
+        let verdict = match self.failed {
+            Some(reason) => Verdict::Failed(reason),
+            None if self.tally.changes() > 0 => Verdict::Sealed,
+            None => Verdict::Unchanged,
+        };
+        let tally = if matches!(verdict, Verdict::Failed(_)) {
+            Tally::default()
+        } else {
+            self.tally
+        };
+        Outcome {
+            index: of.index,
+            poll: of.poll,
+            verdict,
+            tally,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The graph against a model: random snapshots through the real graph, the real journal and the real
+//! pages, on one to four workers, with restarts and crashes in between, must publish exactly what a
+//! `BTreeMap` says.
+//!
+//! A failing seed is printed; `DELTAPOLL_SEED=n` plays it again.
+
+mod bench;
+mod script;
+
+use bench::Bench;
+use script::{Script, World};
+
+const SEEDS: u64 = 60;
+const STEPS: usize = 40;
+
+fn play(seed: u64) {
+    let mut script = Script::new(seed);
+    let settings = script.settings();
+    let mut world = World::new(settings.clone());
+    let mut bench = Bench::new(&settings, script.workers());
+    for step in 0..STEPS {
+        if script.restarts() {
+            let crash = script.crashes();
+            bench.restart(script.workers(), crash);
+            if crash {
+                world.forget_misses();
+            }
+        }
+        let polls = script.polls(&world);
+        let expected: Vec<_> = polls.iter().map(|poll| world.apply(poll)).collect();
+        let outcomes = bench.poll(&polls);
+        for ((poll, expected), outcome) in polls.iter().zip(&expected).zip(&outcomes) {
+            assert_eq!(
+                expected.verdict(),
+                outcome.verdict,
+                "seed {seed}, step {step}: {poll:?}"
+            );
+            assert_eq!(
+                expected.tally, outcome.tally,
+                "seed {seed}, step {step}: {poll:?}"
+            );
+        }
+        let mut expected: Vec<_> = expected.into_iter().flat_map(|e| e.changes).collect();
+        expected.sort();
+        assert_eq!(
+            expected,
+            bench.published(),
+            "seed {seed}, step {step}: {polls:?}"
+        );
+    }
+    bench.close();
+}
+
+#[test]
+fn model_random_snapshots_publish_what_a_map_says() {
+    if let Ok(seed) = std::env::var("DELTAPOLL_SEED") {
+        return play(seed.parse().expect("DELTAPOLL_SEED is a number"));
+    }
+    for seed in 0..SEEDS {
+        let played = std::panic::catch_unwind(|| play(seed));
+        if let Err(panic) = played {
+            eprintln!("play it again with DELTAPOLL_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

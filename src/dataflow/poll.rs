@@ -1,0 +1,193 @@
+//! Poll: where snapshots enter the graph, on worker 0.
+//!
+//! The operator never asks anybody anything and never waits: tokio tasks hand in whole snapshots
+//! through a channel and wake it. It gives them their epoch *on arrival* (R2), so that a slow cell
+//! never holds back another; snapshots that wait together share an epoch, at most one of each cell
+//! (R1 makes sure: the next poll of a cell starts when the last one's outcome is back). One epoch is
+//! decided at a time; sealing overlaps with deciding the next.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilderSession;
+use timely::dataflow::operators::generic::operator::source;
+use timely::dataflow::{Scope, StreamVec};
+
+use crate::change::Epoch;
+use crate::clock;
+use crate::snapshot::Snapshot;
+
+use super::message::{Arrival, Manifest, PollRef, Polled, PolledItem};
+
+/// What `poll` needs on worker 0.
+pub struct Inbox {
+    /// Snapshots and decisions.
+    pub arrivals: Receiver<Arrival>,
+    /// The last sealed epoch: every new one is above it.
+    pub last: Epoch,
+    /// Shortest time between two seals.
+    pub min: Duration,
+    /// Told how to wake the operator, once it is built.
+    pub ready: Box<dyn FnOnce(Waker) + Send>,
+}
+
+impl Inbox {
+    /// Like this one, telling `wake` as well.
+    pub(super) fn waking(self, wake: Rc<OnceCell<Waker>>) -> WakingInbox {
+        WakingInbox { inbox: self, wake }
+    }
+}
+
+/// An inbox on the worker's thread.
+pub struct WakingInbox {
+    inbox: Inbox,
+    wake: Rc<OnceCell<Waker>>,
+}
+
+/// Wakes the operator from another thread.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+type Output<'a, 'b> = &'a mut OutputBuilderSession<'b, u64, CapacityContainerBuilder<Vec<Polled>>>;
+
+/// Builds the operator; `inbox` is there on worker 0 only, the others drop their capability at once.
+pub fn poll<'scope>(
+    scope: Scope<'scope, u64>,
+    inbox: Option<WakingInbox>,
+) -> StreamVec<'scope, u64, Polled> {
+    let workers = scope.peers();
+    source(scope, "Poll", move |capability, info| {
+        let mut poll = inbox.map(|WakingInbox { inbox, wake }| {
+            let activator = scope.worker().sync_activator_for(info.address.to_vec());
+            let waker: Waker = Arc::new(move || {
+                // A worker that is gone takes the process with it: nobody is left to wake.
+                let _ = activator.activate();
+            });
+            assert!(
+                wake.set(waker.clone()).is_ok(),
+                "the operator is built once"
+            );
+            (inbox.ready)(waker);
+            Poll {
+                arrivals: inbox.arrivals,
+                capability: Some(capability),
+                last: inbox.last,
+                min: inbox.min,
+                waiting: Vec::new(),
+                deciding: false,
+                released: None,
+                closing: false,
+                workers,
+                turn: 0,
+            }
+        });
+        let activator = scope.activator_for(info.address);
+        move |output| {
+            if let Some(wait) = poll.as_mut().and_then(|poll| poll.work(output)) {
+                activator.activate_after(wait);
+            }
+        }
+    })
+}
+
+struct Poll {
+    arrivals: Receiver<Arrival>,
+    capability: Option<Capability<u64>>,
+    last: Epoch,
+    min: Duration,
+    waiting: Vec<Snapshot>,
+    /// Whether an epoch is being decided.
+    deciding: bool,
+    /// When the last epoch was released.
+    released: Option<Instant>,
+    closing: bool,
+    workers: usize,
+    /// The worker that gets the next piece.
+    turn: usize,
+}
+
+impl Poll {
+    /// Takes what arrived and releases an epoch if it may; otherwise says when to look again.
+    fn work(&mut self, output: Output<'_, '_>) -> Option<Duration> {
+        for arrival in self.arrivals.try_iter() {
+            match arrival {
+                Arrival::Snapshot(snapshot) => self.waiting.push(snapshot),
+                Arrival::Decided(_) => self.deciding = false,
+                Arrival::Close => self.closing = true,
+            }
+        }
+        if self.deciding || (self.waiting.is_empty() && !self.closing) {
+            return None;
+        }
+        let since = self.released.map(|at| clock::now().duration_since(at));
+        if let Some(wait) = since.and_then(|since| self.min.checked_sub(since))
+            && !wait.is_zero()
+            && !self.closing
+        {
+            return Some(wait);
+        }
+        self.release(output);
+        None
+    }
+
+    fn release(&mut self, output: Output<'_, '_>) {
+        let Some(capability) = &mut self.capability else {
+            return;
+        };
+        let epoch = Epoch(clock::unix_ms().max(self.last.0 + 1));
+        capability.downgrade(&epoch.0);
+        let mut session = output.session(&*capability);
+        for snapshot in self.waiting.drain(..) {
+            let of = PollRef {
+                index: snapshot.index,
+                poll: snapshot.poll,
+            };
+            let pieces = u32::try_from(snapshot.pieces.len()).expect("body_max bounds the pieces");
+            for to in 0..self.workers {
+                let manifest = Manifest {
+                    of,
+                    complete: snapshot.complete,
+                    pieces,
+                    polled_at: snapshot.polled_at,
+                    validators: if to == 0 {
+                        snapshot.validators.clone()
+                    } else {
+                        None
+                    },
+                };
+                session.give(Polled {
+                    to,
+                    item: PolledItem::Manifest(manifest),
+                });
+            }
+            for (number, bytes) in (0..).zip(snapshot.pieces) {
+                let item = PolledItem::Piece { of, number, bytes };
+                session.give(Polled {
+                    to: self.turn,
+                    item,
+                });
+                self.turn = (self.turn + 1) % self.workers;
+            }
+        }
+        if self.closing {
+            for to in 0..self.workers {
+                session.give(Polled {
+                    to,
+                    item: PolledItem::Close,
+                });
+            }
+        }
+        drop(session);
+        self.last = epoch;
+        self.deciding = true;
+        self.released = Some(clock::now());
+        capability.downgrade(&(epoch.0 + 1));
+        if self.closing {
+            self.capability = None;
+        }
+    }
+}

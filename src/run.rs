@@ -1,0 +1,391 @@
+//! A run, from the configuration to the last word.
+//!
+//! Start: open the directory, check that it is the one for this configuration, find out about topics,
+//! let every follower go on where it was, then poll. Stop: ask nobody any more, seal what has arrived,
+//! write what is only in memory, give what is under way its time, and leave by process exit (R31).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use deltapoll_state::pages::Pages;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+use crate::change::CellId;
+use crate::clock;
+use crate::config::Config;
+use crate::config::cell::Cell;
+use crate::config::fingerprint::validator_identity;
+use crate::dataflow::dedup::misses::Misses;
+use crate::dataflow::journal::{Sealing, validators_fact};
+use crate::dataflow::message::{Arrival, Position, Who};
+use crate::dataflow::poll::{Inbox, Waker};
+use crate::dataflow::retire::Retiring;
+use crate::dataflow::{self, Alone, Common};
+use crate::directory::Directory;
+use crate::fault::Fault;
+use crate::follower::Facts;
+use crate::identity;
+use crate::io::http::answer::Reading;
+use crate::io::http::budget::Budget;
+use crate::io::http::client;
+use crate::io::http::pace::Pace;
+use crate::io::http::schedule::{self, Shared};
+use crate::io::http::validators::Validators;
+use crate::io::json::pointer::Pointer;
+use crate::ledger::Ledger;
+use crate::mirror::{self, Mirror};
+use crate::rules::Rules;
+use crate::sinks::{self, Sinks};
+use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
+use crate::status::Status;
+use crate::stop::Stop;
+
+/// How often a run that is ending looks whether its time is up.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How a run is bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Timely workers.
+    pub workers: usize,
+    /// Stop after this many finished attempts of every cell.
+    pub rounds: Option<u64>,
+    /// Roll and upload what waits before the end.
+    pub flush_archive: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether every cell's last attempt was good.
+    pub good: bool,
+    /// Whether everything that was sealed is published.
+    pub published: bool,
+}
+
+/// Runs until stopped or until its rounds are done. `stop` is requested by a signal, from outside.
+///
+/// # Errors
+/// A [`Fault`] says why it could not start; a fault of a running part ends the process by itself.
+pub fn run(
+    config: &Config,
+    options: Options,
+    stop: &Stop,
+    status: &Arc<Status>,
+) -> Result<Ended, Fault> {
+    let directory = Directory::open(&config.data_dir)?;
+    let ledger = directory.ledger.clone();
+    let cells = identity::assign(config, &ledger)?;
+    let runtime = runtime()?;
+    let sinks = sinks::open(config, &directory, options.flush_archive, stop, &runtime)?;
+    let Some(sinks) = sinks else {
+        return Ok(Ended {
+            good: true,
+            published: false,
+        });
+    };
+    let plan = Arc::new(plan(config, &cells, &ledger, &sinks)?);
+    let pages = directory.pages(&sinks.lineage, sinks.positions[&Who::Remember])?;
+    pages
+        .split_for(options.workers)
+        .map_err(|error| Fault::directory(error.to_string()))?;
+    let misses = Misses::take(&pages, options.workers)?;
+
+    let running = start(
+        config, options, &directory, sinks, &plan, pages, misses, status,
+    )?;
+    let Running {
+        inlet,
+        outcomes,
+        reached,
+        mirror,
+        with_archive,
+    } = running;
+    let shared = shared(
+        config,
+        options,
+        &ledger,
+        &inlet,
+        status,
+        stop_polling(stop, &runtime),
+    )?;
+    let polled = poll_cells(
+        config,
+        &cells,
+        &plan,
+        &ledger,
+        outcomes,
+        Arc::new(shared),
+        &runtime,
+    )?;
+    let good = runtime.block_on(polled);
+    inlet.send(Arrival::Close);
+    let bounded = options.rounds.is_some();
+    let published = wait_for_end(&reached, with_archive, bounded, stop, config.limits.grace);
+    // What is lazy is worth writing once, at the end.
+    ledger.set(Vec::new(), true)?;
+    mirror.refresh();
+    Ok(Ended { good, published })
+}
+
+/// The pipeline behind the polls.
+struct Running {
+    inlet: Inlet,
+    /// By the cell's place in the plan.
+    outcomes: Vec<mpsc::UnboundedReceiver<Outcome>>,
+    reached: Receiver<Position>,
+    mirror: Arc<Mirror>,
+    with_archive: bool,
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is opened once and handed on here"
+)]
+fn start(
+    config: &Config,
+    options: Options,
+    directory: &Directory,
+    sinks: Sinks,
+    plan: &Arc<Plan>,
+    pages: Pages,
+    misses: Vec<Misses>,
+    status: &Arc<Status>,
+) -> Result<Running, Fault> {
+    let ledger = directory.ledger.clone();
+    let (arrivals, inbox) = channel();
+    let (ready, waker) = channel();
+    let (positions, reached) = channel();
+    let (outcome_senders, outcomes): (Vec<_>, Vec<_>) =
+        plan.cells.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let unwritten = Arc::new(AtomicUsize::new(0));
+    let with_archive = sinks.archive.is_some();
+    let pages_written = Arc::new(AtomicU64::new(0));
+    let common = Common {
+        plan: plan.clone(),
+        pages,
+        logs: Arc::new(ledger.clone()),
+        remembered: sinks.positions[&Who::Remember],
+        misses,
+        pages_written: pages_written.clone(),
+        unwritten: unwritten.clone(),
+    };
+    let mirror = Arc::new(Mirror::new(
+        status.clone(),
+        plan,
+        ledger.clone(),
+        sinks.counters.clone(),
+        pages_written,
+    ));
+    let (on_seal, on_reach) = (mirror.clone(), mirror.clone());
+    let alone = Alone {
+        inbox: Inbox {
+            arrivals: inbox,
+            last: directory.start.epoch,
+            min: config.checkpoint.min,
+            ready: Box::new(move |waker| drop(ready.send(waker))),
+        },
+        arrivals: arrivals.clone(),
+        sealing: Sealing {
+            ledger: ledger.clone(),
+            plan: plan.clone(),
+            unwritten,
+            start: directory.start,
+            outcome: Arc::new(move |outcome: Outcome, sealed| {
+                if let Some(seq) = sealed {
+                    on_seal.sealed(seq, outcome.index, outcome.tally.changes());
+                }
+                // A cell that polls no longer does not wait for its outcome.
+                drop(outcome_senders[outcome.index].send(outcome));
+            }),
+        },
+        publish: sinks.publish,
+        archive: sinks.archive,
+        retiring: Retiring {
+            ledger: ledger.clone(),
+            positions: sinks.positions,
+            reached: Arc::new(move |position: Position| {
+                on_reach.reached(position);
+                let _ = positions.send(position);
+            }),
+        },
+    };
+    dataflow::start(options.workers, common, alone);
+    let waker = waker
+        .recv()
+        .map_err(|_| Fault::failed("the dataflow did not start"))?;
+    let inlet = Inlet { arrivals, waker };
+    Ok(Running {
+        inlet,
+        outcomes,
+        reached,
+        mirror,
+        with_archive,
+    })
+}
+
+fn runtime() -> Result<Runtime, Fault> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("io")
+        .enable_all()
+        .build();
+    runtime.map_err(|error| Fault::failed(format!("cannot start the I/O thread: {error}")))
+}
+
+/// Where everything from outside enters the graph.
+#[derive(Clone)]
+struct Inlet {
+    arrivals: Sender<Arrival>,
+    waker: Waker,
+}
+
+impl Inlet {
+    fn send(&self, arrival: Arrival) {
+        // IMPORTANT: send, then wake. The graph ends only with the process.
+        drop(self.arrivals.send(arrival));
+        (self.waker)();
+    }
+}
+
+fn plan(
+    config: &Config,
+    cells: &[(CellId, Cell)],
+    facts: &dyn Facts,
+    sinks: &Sinks,
+) -> Result<Plan, Fault> {
+    let mut plans = Vec::with_capacity(cells.len());
+    for (id, cell) in cells {
+        let source = &config.source[&cell.source];
+        let topic = config.topic(&cell.source);
+        let info = &sinks.topics[topic];
+        let parse = |text: &String| Pointer::parse(text).map_err(Fault::usage);
+        plans.push(CellPlan {
+            id: *id,
+            source: cell.source.clone(),
+            label: cell.label.clone(),
+            topic: topic.to_owned(),
+            partitions: info.partitions,
+            key_prefix: cell.key_prefix.clone(),
+            key_suffix: cell.key_suffix.clone(),
+            keys: source.key.iter().map(parse).collect::<Result<_, _>>()?,
+            rule: Rules::number(facts, &source.ignore)?,
+            removed: source.removed,
+            removed_after: source.removed_after,
+            record_max: info.record_max,
+        });
+    }
+    Ok(Plan {
+        cells: plans,
+        seed: sinks.seed,
+        rules: Arc::new(Rules::read(facts)?),
+    })
+}
+
+/// Becomes true when somebody asks to stop.
+fn stop_polling(stop: &Stop, runtime: &Runtime) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    let stop = stop.clone();
+    runtime.spawn(async move {
+        stop.wait().await;
+        let _ = sender.send(true);
+        // The receivers tell a sender that is gone from one that said stop.
+        std::future::pending::<()>().await;
+    });
+    receiver
+}
+
+fn shared(
+    config: &Config,
+    options: Options,
+    ledger: &Ledger,
+    inlet: &Inlet,
+    status: &Arc<Status>,
+    stop: watch::Receiver<bool>,
+) -> Result<Shared, Fault> {
+    let (counters, inlet, status) = (ledger.counters().clone(), inlet.clone(), status.clone());
+    let journal_max = config.limits.journal.0;
+    Ok(Shared {
+        client: client::client().map_err(Fault::failed)?,
+        budget: Budget::new(config.limits.staging.0),
+        pace: Pace::default(),
+        room: Box::new(move || counters.bytes.load(Ordering::Relaxed) < journal_max),
+        hand_in: Box::new(move |snapshot: Snapshot| inlet.send(Arrival::Snapshot(snapshot))),
+        report: Box::new(move |attempt| mirror::attempt(&status, &attempt)),
+        stop,
+        rounds: options.rounds,
+    })
+}
+
+/// Starts a task per cell; the future says whether the last attempt of every one was good.
+fn poll_cells(
+    config: &Config,
+    cells: &[(CellId, Cell)],
+    plan: &Plan,
+    facts: &dyn Facts,
+    outcomes: Vec<mpsc::UnboundedReceiver<Outcome>>,
+    shared: Arc<Shared>,
+    runtime: &Runtime,
+) -> Result<impl Future<Output = bool> + use<>, Fault> {
+    let mut tasks = Vec::with_capacity(cells.len());
+    for ((index, (id, cell)), outcomes) in cells.iter().enumerate().zip(outcomes) {
+        let source = &config.source[&cell.source];
+        let identity = validator_identity(source, cell, config.topic(&cell.source));
+        let validators = facts.get(&validators_fact(*id));
+        let polled = schedule::Cell {
+            index,
+            url: cell.url.clone(),
+            headers: source.headers.clone().into_iter().collect(),
+            every: source.every,
+            reading: Reading {
+                records: Pointer::parse(&source.records).map_err(Fault::usage)?,
+                body_max: config.limits.body_max.0,
+                seed: plan.seed,
+                config: identity,
+            },
+            complete: source.complete,
+            validators: validators.and_then(|fact| Validators::read(&fact, identity)),
+            outcomes,
+        };
+        tasks.push(runtime.spawn(schedule::poll_cell(polled, shared.clone())));
+    }
+    Ok(async move {
+        let mut good = true;
+        for task in tasks {
+            good &= task.await.expect("a panic ends the process");
+        }
+        good
+    })
+}
+
+/// Waits until every follower has answered the last mark; says whether all that was sealed is
+/// published. Bounded runs wait for as long as it takes, others for `grace` once pages are written.
+fn wait_for_end(
+    reached: &Receiver<Position>,
+    with_archive: bool,
+    bounded: bool,
+    stop: &Stop,
+    grace: Duration,
+) -> bool {
+    let mut waiting = vec![Who::Remember, Who::Publish];
+    waiting.extend(with_archive.then_some(Who::Archive));
+    let mut deadline = None;
+    while !waiting.is_empty() {
+        if deadline.is_none() && (!bounded || stop.requested()) {
+            deadline = Some(clock::now() + grace);
+        }
+        match reached.recv_timeout(LOOK_AGAIN) {
+            Ok(position) if position.last => waiting.retain(|who| *who != position.who),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let late = deadline.is_some_and(|deadline| clock::now() >= deadline);
+        if late && !waiting.contains(&Who::Remember) {
+            break;
+        }
+    }
+    !waiting.contains(&Who::Publish)
+}

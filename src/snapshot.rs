@@ -1,0 +1,170 @@
+//! What passes between asking and deciding: snapshots one way, outcomes the other.
+//!
+//! `io` makes snapshots and never sees the dataflow; the dataflow sees bodies and never a client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::change::CellId;
+use crate::config::Removed;
+use crate::io::json::pointer::Pointer;
+use crate::rules::Rules;
+
+/// Number of a poll within this process; answers of an abandoned poll are told apart by it (R1).
+pub type PollId = u64;
+
+/// What `extract` and `dedup` must know of a cell.
+#[derive(Debug)]
+pub struct CellPlan {
+    /// The cell's number in this directory.
+    pub id: CellId,
+    /// The source's name.
+    pub source: String,
+    /// The var values, joined by commas.
+    pub label: String,
+    /// Where the changes go.
+    pub topic: String,
+    /// Partition count of the topic, as recorded with the directory (R22).
+    pub partitions: u32,
+    /// What the record key has before the entry's key.
+    pub key_prefix: String,
+    /// What the record key has after it.
+    pub key_suffix: String,
+    /// Pointers to the entry's key; the first that is there.
+    pub keys: Vec<Pointer>,
+    /// Number of the fingerprint rule in force (R10).
+    pub rule: u8,
+    /// What is published when a key is gone.
+    pub removed: Removed,
+    /// Complete snapshots in a row that lack a key before it is removed.
+    pub removed_after: u32,
+    /// Bytes a record may have: key + value + headers + overhead.
+    pub record_max: usize,
+}
+
+impl CellPlan {
+    /// Whether key bytes are remembered: only removals that are published need them.
+    #[must_use]
+    pub fn keeps_keys(&self) -> bool {
+        self.removed != Removed::Ignore && self.removed_after > 0
+    }
+}
+
+/// All cells of this run, and what they share.
+#[derive(Debug)]
+pub struct Plan {
+    /// The cells, in order of the configuration; a cell's place here is its `index` in messages.
+    pub cells: Vec<CellPlan>,
+    /// Seed of all hashes, from the lineage.
+    pub seed: u64,
+    /// The fingerprint rules that this directory ever used, by number.
+    pub rules: Arc<Rules>,
+}
+
+/// What a successful poll returned.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The cell's place in [`Plan::cells`].
+    pub index: usize,
+    /// The poll that asked.
+    pub poll: PollId,
+    /// Whether it is the whole cell; a partial one never removes.
+    pub complete: bool,
+    /// When the last byte arrived (Unix ms).
+    pub polled_at: u64,
+    /// Whole entries separated by commas, in the order they arrived.
+    pub pieces: Vec<Bytes>,
+    /// Fact that takes effect with the seal, unless an entry was skipped or a removal is pending (R9).
+    pub validators: Option<String>,
+}
+
+/// How the entries of one poll fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Entries in the body, duplicates and skipped ones included.
+    pub entries: u64,
+    /// Keys that were not there before.
+    pub added: u64,
+    /// Keys whose content differs.
+    pub changed: u64,
+    /// Keys that are gone.
+    pub removed: u64,
+    /// Keys found missing, not yet often enough to be removed.
+    pub missing: u64,
+    /// Entries without a usable key: they make the snapshot partial (R5).
+    pub keyless: u64,
+    /// Entries skipped because they are not JSON inside.
+    pub malformed: u64,
+    /// Entries skipped because their record would be too large.
+    pub oversized: u64,
+    /// Entries that came with a key that a later entry of the snapshot had too.
+    pub duplicates: u64,
+}
+
+impl Tally {
+    /// Adds what another worker counted.
+    pub fn add(&mut self, other: &Tally) {
+        self.entries += other.entries;
+        self.added += other.added;
+        self.changed += other.changed;
+        self.removed += other.removed;
+        self.missing += other.missing;
+        self.keyless += other.keyless;
+        self.malformed += other.malformed;
+        self.oversized += other.oversized;
+        self.duplicates += other.duplicates;
+    }
+
+    /// Number of changes.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+
+    /// Entries that were not used.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.keyless + self.malformed + self.oversized
+    }
+}
+
+/// What became of a snapshot; one message per poll id, back to whoever polls (R1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The cell's place in [`Plan::cells`].
+    pub index: usize,
+    /// The poll that asked.
+    pub poll: PollId,
+    /// Sealed, unchanged, or why it was not used.
+    pub verdict: Verdict,
+    /// How the entries fared; all zero for a failed poll.
+    pub tally: Tally,
+}
+
+/// See [`Outcome`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The changes are sealed.
+    Sealed,
+    /// There was nothing to seal.
+    Unchanged,
+    /// The snapshot was not used, for this reason.
+    Failed(String),
+}
+
+impl Outcome {
+    /// Whether the snapshot's validators describe what the state holds (R9).
+    #[must_use]
+    pub fn validates(&self) -> bool {
+        !matches!(self.verdict, Verdict::Failed(_)) && validates(&self.tally)
+    }
+}
+
+/// Whether a snapshot with this tally may be skipped when it comes again (R9): nothing was skipped and
+/// no removal is pending.
+#[must_use]
+pub fn validates(tally: &Tally) -> bool {
+    tally.skipped() == 0 && tally.missing == 0
+}
