@@ -41,6 +41,10 @@ fn what_is_no_configuration_is_told_with_line_section_and_field() {
         "",
         &[
             (
+                "name = \"n\"\non_cell_removed = \"tombstone\"",
+                "a.toml:2: on_cell_removed: 'tombstone' is unknown; there is only 'keep'",
+            ),
+            (
                 "name = ",
                 "a.toml:1: name: string values must be quoted, expected literal string",
             ),

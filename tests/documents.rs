@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use deltapoll::config::{Config, check_shape, parse, warnings};
+use deltapoll::fault::Exit;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 const MINIMAL: &str = "name = \"n\"\n[source.s]\nurl = \"http://h\"\nkey = [\"/id\"]\n";
 
@@ -46,6 +49,39 @@ fn every_configuration_in_the_readme_is_sound() {
     for block in blocks {
         is_sound(block.split("```").next().unwrap(), "README.md");
     }
+}
+
+#[test]
+fn no_configuration_however_mangled_ends_in_a_panic() {
+    let examples = ["examples/riot.toml", "examples/secured.toml"].map(read);
+    let pieces = [
+        "\"", "'", "[", "]", "{", "}", "=", "\n", "0", "-", "~", "/", ":", "$", "${", "\u{e9}",
+    ];
+    let mut random = StdRng::seed_from_u64(7);
+    let (mut sound, mut wrong) = (0, 0);
+    for round in 0..5_000 {
+        let mut text: Vec<char> = examples[round % 2].chars().collect();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..text.len());
+            let until = text.len().min(at + random.random_range(0..30));
+            let piece = pieces[random.random_range(0..pieces.len())];
+            text.splice(at..until, piece.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let checked = parse(&text, "a.toml").and_then(|config| {
+            drop(warnings(&config));
+            check_shape(&config)
+        });
+        match checked {
+            Ok(()) => sound += 1,
+            Err(fault) => {
+                assert_eq!(fault.exit, Exit::Usage, "round {round}:\n{text}");
+                assert!(!fault.message.is_empty(), "round {round}:\n{text}");
+                wrong += 1;
+            }
+        }
+    }
+    assert!(sound > 100 && wrong > 1_000, "{sound} sound, {wrong} wrong");
 }
 
 /// Rows of the README's configuration table: section, field, default.

@@ -45,7 +45,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Config, Fault> {
 }
 
 /// Secrets that somebody wrote into the file are not printed either (G5).
-fn keep_literals(config: &Config) {
+pub(super) fn keep_literals(config: &Config) {
     let headers = config.source.values().flat_map(|source| &source.headers);
     let properties = config.kafka.iter().flat_map(|kafka| &kafka.properties);
     let options = config.archive.iter().flat_map(|archive| &archive.options);
