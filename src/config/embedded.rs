@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::read::keep_literals;
 use super::secret::Text;
 use super::{Archive, Checkpoint, Codec, Config, Format, Limits, Local, Removed, Roll, Source};
 
@@ -40,7 +41,7 @@ pub fn embedded(address: SocketAddr, data_dir: &Path) -> Result<Config, String> 
         topic: None,
         format: Format::Json,
     };
-    Ok(Config {
+    let config = Config {
         name: NAME.to_owned(),
         data_dir: data_dir.to_owned(),
         source: BTreeMap::from([("challenger".to_owned(), source)]),
@@ -55,7 +56,9 @@ pub fn embedded(address: SocketAddr, data_dir: &Path) -> Result<Config, String> 
         }),
         checkpoint: Checkpoint::default(),
         limits: Limits::default(),
-    })
+    };
+    keep_literals(&config);
+    Ok(config)
 }
 
 fn directory_url(path: &Path) -> Result<String, String> {

@@ -145,8 +145,6 @@ pub enum Format {
 pub enum OnCellRemoved {
     /// They stay in the topic and in the state.
     Keep,
-    /// They are removed, with a tombstone each.
-    Tombstone,
 }
 
 /// Where changes are published.

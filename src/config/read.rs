@@ -14,6 +14,9 @@ use super::secret;
 /// Sections that are tables of their own.
 const SECTIONS: [&str; 5] = ["kafka", "local", "archive", "checkpoint", "limits"];
 
+/// Fields that stand before the first section.
+const TOP_FIELDS: [&str; 3] = ["name", "data_dir", "on_cell_removed"];
+
 /// Reads the file at `path`; see [`parse`].
 ///
 /// # Errors
@@ -42,7 +45,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Config, Fault> {
 }
 
 /// Secrets that somebody wrote into the file are not printed either (G5).
-fn keep_literals(config: &Config) {
+pub(super) fn keep_literals(config: &Config) {
     let headers = config.source.values().flat_map(|source| &source.headers);
     let properties = config.kafka.iter().flat_map(|kafka| &kafka.properties);
     let options = config.archive.iter().flat_map(|archive| &archive.options);
@@ -156,6 +159,9 @@ fn reword(message: &str, text: &str, span: &Range<usize>, place: &Place) -> Stri
         return unknown_field(name, &known, &place.holder());
     }
     if let Some((name, known)) = named(message, "unknown variant ") {
+        if let [only] = known[..] {
+            return format!("{prefix}'{name}' is unknown; there is only '{only}'");
+        }
         let known_list = list(&known);
         let meant = nearest(name, &known)
             .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
@@ -177,6 +183,10 @@ fn reword(message: &str, text: &str, span: &Range<usize>, place: &Place) -> Stri
         };
         return format!("{prefix}the field '{name}' is missing{example}");
     }
+    let written = text.get(span.clone()).unwrap_or_default();
+    if written.starts_with("[[") {
+        return format!("{prefix}'{written}' makes a list: write single brackets");
+    }
     if let Some(mismatch) = message.strip_prefix("invalid type: ") {
         return format!("{prefix}{}", wrong_type(mismatch));
     }
@@ -191,9 +201,8 @@ fn reword(message: &str, text: &str, span: &Range<usize>, place: &Place) -> Stri
         );
     }
     if message == "duplicate key" {
-        let key = text.get(span.clone()).unwrap_or_default();
         return format!(
-            "{}'{key}' is there twice: keep one",
+            "{}'{written}' is there twice: keep one",
             place.holder().prefix()
         );
     }
@@ -205,6 +214,11 @@ fn unknown_field(name: &str, known: &[&str], holder: &Place) -> String {
         prefix if prefix.is_empty() => "at the top level".to_owned(),
         prefix => format!("in {}", prefix.trim_end_matches(": ")),
     };
+    if TOP_FIELDS.contains(&name) {
+        return format!(
+            "unknown field '{name}' {at}; it belongs at the top of the file, before the first [section]"
+        );
+    }
     match nearest(name, known) {
         Some(near) => format!("unknown field '{name}' {at}; did you mean '{near}'?"),
         None => format!("unknown field '{name}' {at}; there are {}", list(known)),

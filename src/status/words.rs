@@ -15,32 +15,38 @@ pub fn ago(age: Duration) -> String {
     )
 }
 
-/// One line that says how `source` fares at `now` (Unix ms).
+/// One line that says how `source` fares at `now` (Unix ms); what matters most comes first, since a
+/// terminal cuts it.
 #[must_use]
 pub fn line(source: &Source, now: u64) -> String {
+    let failing = failing(source, now).map(|failing| format!("FAILING {failing}; "));
     let mut line = format!(
-        "{}: {} polls ({} unchanged, {} failed), {} entries, +{} ~{} -{}",
+        "{}: {}+{} ~{} -{}, {} published",
         source.name,
+        failing.as_deref().unwrap_or_default(),
+        source.added.get(),
+        source.changed.get(),
+        source.removed.get(),
+        source.published.get(),
+    );
+    if let (None, Some(due)) = (&failing, next_due(source)) {
+        let wait = Duration::from_millis(due.saturating_sub(now)).as_secs();
+        line.push_str(&format!(", next poll in {wait}s"));
+    }
+    line.push_str(&format!(
+        ", {} polls ({} unchanged, {} failed), {} entries",
         source.polls.get(),
         source.unchanged.get(),
         source.failed.get(),
         source.entries.get(),
-        source.added.get(),
-        source.changed.get(),
-        source.removed.get(),
-    );
-    if source.skipped.total() > 0 {
-        line.push_str(&format!(", {} skipped", source.skipped.total()));
-    }
-    line.push_str(&format!(", {} published", source.published.get()));
-    if source.archived.get() > 0 {
-        line.push_str(&format!(", {} archived", source.archived.get()));
-    }
-    if let Some(failing) = failing(source, now) {
-        line.push_str(&format!("; FAILING {failing}"));
-    } else if let Some(due) = next_due(source) {
-        let wait = Duration::from_millis(due.saturating_sub(now)).as_secs();
-        line.push_str(&format!(", next in {wait}s"));
+    ));
+    for (count, what) in [
+        (source.skipped.total(), "skipped"),
+        (source.archived.get(), "archived"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
     }
     line
 }
@@ -58,7 +64,7 @@ pub fn failing(source: &Source, now: u64) -> Option<String> {
     };
     let error = cell.last_error.get().unwrap_or_default();
     let others = if more > 0 {
-        format!(", and {more} more cells")
+        format!("; {more} more fail")
     } else {
         String::new()
     };
@@ -199,24 +205,21 @@ mod tests {
         let now = alpha.cells[0].last_good.get();
         status.due(0, now + 5_000);
         status.due(1, now + 2_500);
-        assert_eq!(
-            line(alpha, now),
-            "alpha: 1 polls (0 unchanged, 0 failed), 300 entries, +290 ~0 -0, 10 skipped, \
-             290 published, next in 2s"
-        );
+        let skipped = "1 polls (0 unchanged, 0 failed), 300 entries, 10 skipped";
+        let told = format!("alpha: +290 ~0 -0, 290 published, next poll in 2s, {skipped}");
+        assert_eq!(line(alpha, now), told);
         status.polled(0, Polled::Failed("it is away"));
         assert_eq!(
             line(alpha, now + 200_000),
-            "alpha: 2 polls (0 unchanged, 1 failed), 300 entries, +290 ~0 -0, 10 skipped, \
-             290 published; FAILING a: it is away (last good poll: 3m 20s ago)"
+            "alpha: FAILING a: it is away (last good poll: 3m 20s ago); +290 ~0 -0, 290 published, \
+             2 polls (0 unchanged, 1 failed), 300 entries, 10 skipped"
         );
         status.polled(1, Polled::Failed("it is away"));
         status.archived("alpha", 7);
         assert_eq!(
             line(alpha, now + 1_000),
-            "alpha: 3 polls (0 unchanged, 2 failed), 300 entries, +290 ~0 -0, 10 skipped, \
-             290 published, 7 archived; FAILING a: it is away (last good poll: 1s ago, and 1 more \
-             cells)"
+            "alpha: FAILING a: it is away (last good poll: 1s ago; 1 more fail); +290 ~0 -0, 290 \
+             published, 3 polls (0 unchanged, 2 failed), 300 entries, 10 skipped, 7 archived"
         );
     }
 
