@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltapoll_state::range_state::Note;
+use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
 use crate::dataflow::message::{Chunk, Counts};
@@ -17,6 +17,9 @@ use super::SharedState;
 use super::encode::{Encoder, Gone, Pending};
 use super::gather::SnapshotParts;
 use super::misses::Misses;
+
+/// Noted at a time: what a note needs meanwhile is as large as what it leaves.
+const NOTED_TOGETHER: usize = 1 << 14;
 
 /// An entry of the snapshot: 40 bytes, because there is one for every entry of a body.
 #[derive(Clone, Copy, Debug)]
@@ -234,11 +237,7 @@ impl Decider {
                     Kind::Added => found.tally.added += 1,
                     _ => found.tally.changed += 1,
                 }
-                found.pending.push(Pending {
-                    at,
-                    canon: print.canon,
-                    kind,
-                });
+                found.pending.push(Pending::new(at, kind, print.canon));
             }
         }
     }
@@ -293,62 +292,64 @@ impl Decider {
         found: &mut Found,
     ) -> Result<Vec<Gone>, Fault> {
         let mut state = self.state.borrow_mut();
-        let mut gone = Vec::with_capacity(found.gone.len());
-        for &hash in &found.gone {
-            let key = if cell.keeps_keys() {
-                let key = state.key(cell.id, hash).map_err(damaged)?;
-                let key = key.and_then(|key| String::from_utf8(key).ok());
-                key.ok_or_else(|| lost_key(cell, hash))?
-            } else {
-                String::new()
-            };
+        let keys = match cell.keeps_keys() {
+            true => state.keys(cell.id, &found.gone).map_err(damaged)?,
+            false => vec![Some(Vec::new()); found.gone.len()],
+        };
+        let mut gone = Vec::with_capacity(keys.len());
+        for (&hash, key) in found.gone.iter().zip(keys) {
+            let key = key.and_then(|key| String::from_utf8(key).ok());
+            let key = key.ok_or_else(|| lost_key(cell, hash))?;
             gone.push(Gone { hash, key });
         }
-        let mut keys = Vec::new();
-        let mut ends = Vec::with_capacity(found.pending.len());
-        for pending in &found.pending {
-            if cell.keeps_keys() {
-                let (_, entry) = entries.entry(pending.at);
-                keys.extend_from_slice(record_key(cell, entry).as_bytes());
-            }
-            ends.push(keys.len());
-        }
-        let mut notes = Vec::with_capacity(found.pending.len() + gone.len());
-        let mut leaving = found.gone.iter().peekable();
-        let mut start = 0;
-        for (pending, end) in found.pending.iter().zip(ends) {
-            let (r, _) = entries.entry(pending.at);
-            let hash = r.hash();
-            while let Some(&hash) = leaving.next_if(|gone| **gone < hash) {
-                notes.push(Note {
-                    hash,
-                    print: None,
-                    key: &[],
-                });
-            }
-            let print = Fingerprint {
-                raw: r.raw,
-                canon: pending.canon,
-                rule: cell.rule,
-            };
-            notes.push(Note {
-                hash,
-                print: Some(print),
-                key: &keys[start..end],
-            });
-            start = end;
-        }
-        notes.extend(leaving.map(|&hash| Note {
+        let left = found.gone.iter().map(|&hash| Note {
             hash,
             print: None,
             key: &[],
-        }));
-        state.note(cell.id, epoch, notes);
+        });
+        state.note(cell.id, epoch, left.collect());
+        for pending in found.pending.chunks(NOTED_TOGETHER) {
+            note_new(&mut state, cell, epoch, entries, pending);
+        }
         for (hash, print) in found.refreshed.drain(..) {
             state.refresh(cell.id, hash, print);
         }
         Ok(gone)
     }
+}
+
+fn note_new(
+    state: &mut RangeState,
+    cell: &CellPlan,
+    epoch: Epoch,
+    entries: &Entries,
+    pending: &[Pending],
+) {
+    let mut keys = Vec::new();
+    let mut ends = Vec::with_capacity(pending.len());
+    for pending in pending {
+        if cell.keeps_keys() {
+            let (_, entry) = entries.entry(pending.at());
+            keys.extend_from_slice(record_key(cell, entry).as_bytes());
+        }
+        ends.push(keys.len());
+    }
+    let mut start = 0;
+    let notes = pending.iter().zip(ends).map(|(pending, end)| {
+        let (r, _) = entries.entry(pending.at());
+        let print = Fingerprint {
+            raw: r.raw,
+            canon: pending.canon,
+            rule: cell.rule,
+        };
+        let key = &keys[std::mem::replace(&mut start, end)..end];
+        Note {
+            hash: r.hash(),
+            print: Some(print),
+            key,
+        }
+    });
+    state.note(cell.id, epoch, notes.collect());
 }
 
 #[derive(Default)]

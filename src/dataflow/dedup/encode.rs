@@ -11,12 +11,35 @@ use super::decide::{Entries, record_key, removal};
 /// objects, large enough that a frame costs nothing.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// An entry that is new or changed.
+/// An entry that is new or changed: 16 bytes, because a first snapshot has nothing else.
 pub struct Pending {
-    /// Its place among the snapshot's entries.
-    pub at: u32,
+    /// Its place among the snapshot's entries; the top bit says that its key is new.
+    at: u32,
     pub canon: u64,
-    pub kind: Kind,
+}
+
+const ADDED: u32 = 1 << 31;
+
+impl Pending {
+    pub fn new(at: u32, kind: Kind, canon: u64) -> Pending {
+        assert!(at < ADDED, "body_max bounds the entries");
+        Pending {
+            at: at | if kind == Kind::Added { ADDED } else { 0 },
+            canon,
+        }
+    }
+
+    pub fn at(&self) -> u32 {
+        self.at & !ADDED
+    }
+
+    fn kind(&self) -> Kind {
+        if self.at & ADDED == 0 {
+            Kind::Changed
+        } else {
+            Kind::Added
+        }
+    }
 }
 
 /// A key that is gone.
@@ -95,10 +118,10 @@ impl Encoder {
 
 impl State {
     fn push_entry(&mut self, cell: &CellPlan, pending: &Pending) {
-        let (r, entry) = self.entries.entry(pending.at);
+        let (r, entry) = self.entries.entry(pending.at());
         let key = record_key(cell, entry);
         self.builder.push(&Change {
-            kind: pending.kind,
+            kind: pending.kind(),
             partition: partition_of(key.as_bytes(), cell.partitions),
             hash: r.hash(),
             print: Fingerprint {

@@ -37,7 +37,7 @@ use self::misses::Misses;
 use super::message::{Decided, Extracted, Share};
 
 /// Encoded changes on their way to the journal may take this much memory, of all workers together.
-const UNWRITTEN_BYTES_MAX: usize = 32 << 20;
+const UNWRITTEN_BYTES_MAX: usize = 8 << 20;
 /// How long to wait for the journal when they do.
 const UNWRITTEN_PAUSE: Duration = Duration::from_millis(1);
 
