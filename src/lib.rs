@@ -8,9 +8,13 @@
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`fault`]: why the program stops, and with which exit code.
 //! * [`follower`]: what must learn of every sealed batch, and how.
+//! * [`sim`]: the simulated league API.
+//! * [`cli`]: the command line.
 
 pub mod change;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod fault;
 pub mod follower;
+pub mod sim;
