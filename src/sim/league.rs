@@ -219,7 +219,8 @@ impl League {
 
     async fn version(&self, place: Place, empty: bool) -> io::Result<Version> {
         let cell = self.cell(place)?;
-        // A task of its own: a client that hangs up must not leave a version half served.
+        // A task of its own: were it dropped when a client hangs up, the next version's line could
+        // be written beside this one's.
         tokio::spawn(async move { cell.lock().await.version(empty).await })
             .await
             .map_err(io::Error::other)?

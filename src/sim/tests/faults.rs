@@ -161,9 +161,12 @@ async fn a_rate_is_enforced_only_when_given() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_breaks_nothing() {
+async fn a_client_that_hangs_up_leaves_the_versions_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("versions.ndjson");
     let running = start(Options {
         entries: 20_000,
+        versions: Some(path.clone()),
         ..Options::default()
     })
     .await;
@@ -177,7 +180,14 @@ async fn a_client_that_hangs_up_breaks_nothing() {
             .send()
             .await;
     }
-    assert!(entries(&body(&running, SOLO).await).len() > 19_500);
+    let served = entries(&body(&running, SOLO).await);
+    let lines = lines(&path);
+    assert!(
+        (0..)
+            .zip(&lines)
+            .all(|(number, line)| line.version == number)
+    );
+    assert_eq!(lines.last().unwrap().entries, served);
 }
 
 #[tokio::test]
