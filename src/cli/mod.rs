@@ -231,8 +231,8 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
-    if let Some(Command::Simulate(args)) = &cli.command {
-        return simulate::run(args);
+    if let Some(Command::Simulate(args)) = cli.command {
+        return simulate::run(args).map(|()| ExitCode::SUCCESS);
     }
     let (file, call, workers) = (cli.file(), cli.call(), usize::from(cli.workers));
     if matches!(cli.command, Some(Command::Run(_)) | None) {

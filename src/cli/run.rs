@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use std::time::Duration;
+
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
@@ -16,6 +18,9 @@ use crate::signals;
 use crate::sim;
 use crate::status::{Status, live, words};
 use crate::stop::Stop;
+
+/// How often the demo's ladders move on.
+const DEMO_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Arguments of `run`, which may also stand alone.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -110,8 +115,12 @@ impl Demo {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let api = sim::serve(sim::Options::demo(embedded::TOKEN));
-        let api = runtime.block_on(api).map_err(failed)?;
+        let options = sim::Options {
+            advance: sim::Advance::Every(DEMO_INTERVAL),
+            token: Some(embedded::TOKEN.to_owned()),
+            ..sim::Options::default()
+        };
+        let api = runtime.block_on(sim::serve(options))?;
         let address = api.address;
         info!(
             "no configuration (neither --config FILE nor ./deltapoll.toml): this is the demo, polling a \
