@@ -8,6 +8,9 @@
 //! * [`error`]: why an operation on the directory failed.
 //! * [`lock`]: one process per directory.
 //! * [`journal`]: sealed batches and small facts: the one place where anything is committed.
+//! * [`store`]: where pages are kept, and the only file that names sled.
+//! * [`pages`]: the entries of every cell, in pages; `page`: what one of them holds.
+//! * [`range_state`]: what one worker remembers of its range: pages, and what was decided since.
 
 #![warn(missing_docs)]
 
@@ -16,5 +19,9 @@ mod dice;
 pub mod error;
 pub mod journal;
 pub mod lock;
+mod page;
+pub mod pages;
 pub mod range;
+pub mod range_state;
+pub mod store;
 pub mod word;
