@@ -8,9 +8,11 @@
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`fault`]: why the program stops, and with which exit code.
 //! * [`follower`]: what must learn of every sealed batch, and how.
+//! * [`io`]: everything about the world outside.
 
 pub mod change;
 pub mod clock;
 pub mod config;
 pub mod fault;
 pub mod follower;
+pub mod io;

@@ -1,0 +1,41 @@
+//! Kafka: transactions of whole epochs, each with the progress record that proves them.
+//!
+//! Safety, in short: one transactional producer per name, so Kafka lets one instance write; every
+//! transaction carries a progress record, so what is committed and how far we are cannot differ; the
+//! progress record names who wrote it, so a stale copy of the directory, or a takeover, shows before
+//! anything is committed twice. The rules are R17-R23 of `PROTOCOL.md`.
+//!
+//! Layout, in reading order:
+//!
+//! * [`murmur2`]: which partition a key belongs to.
+//! * [`settings`]: every option that we set, with its reason.
+//! * [`context`]: what librdkafka tells us on the side: logs, errors, delivery reports.
+//! * [`error`]: what an error asks for: again, over, or stop.
+//! * [`admin`], [`describe`]: questions about the cluster, in bounded time.
+//! * [`topics`]: topics as the directory knows them, and as they are.
+//! * [`incarnation`]: which starts of which directory may have written a progress record.
+//! * [`progress`]: the progress record, and reading it.
+//! * [`session`]: one producer's life: transactions until the first error it cannot take.
+//! * [`publisher`]: the follower.
+//! * [`tail`]: committed changes as lines.
+
+pub mod admin;
+mod context;
+mod describe;
+mod error;
+pub mod incarnation;
+mod link;
+pub mod metrics;
+pub mod murmur2;
+pub mod progress;
+pub mod publisher;
+mod session;
+pub mod settings;
+mod tail;
+pub mod topics;
+
+pub use metrics::Metrics;
+pub use murmur2::partition_of;
+pub use publisher::{KafkaPublisher, Setup};
+pub use tail::tail;
+pub use topics::{TopicPlan, prepare};

@@ -1,0 +1,261 @@
+//! One producer's life: transactions, until the first error that it cannot take.
+//!
+//! Waiting is `poll(0)` and short pauses: librdkafka's own `flush` waits in steps of 100 ms, which
+//! would be the latency of every commit. Retries that may pass are made here, for as long as it takes;
+//! everything else ends the session.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::clock;
+use crate::io::kafka::context::{Context, Failure};
+use crate::io::kafka::error::{Error, of_failure, of_transaction};
+use crate::io::kafka::link::{Link, PATIENCE};
+use crate::io::kafka::settings::Settings;
+use crate::io::kafka::topics::TopicPlan;
+
+/// One call into librdkafka may block for so long before we look at the stop flag again.
+const STEP: Duration = Duration::from_secs(1);
+/// Delivery reports are served at least once in so many records.
+const SERVE_EVERY: u64 = 512;
+
+/// A record on its way out.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: u32,
+    pub(crate) key: &'a str,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) timestamp: u64,
+}
+
+/// A transactional producer that was initialised.
+pub(crate) struct Session {
+    producer: BaseProducer<Context>,
+    plan: TopicPlan,
+    sent: u64,
+    began: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// Makes a producer and initialises transactions, which fences every earlier one with our
+    /// transactional id and aborts what it left open.
+    pub(crate) fn open(
+        settings: &Settings,
+        plan: TopicPlan,
+        stop: Arc<AtomicBool>,
+        link: &mut Link,
+    ) -> Result<Session, Error> {
+        let producer: BaseProducer<Context> = settings
+            .producer(plan.sizes())
+            .create_with_context(Context::default())
+            .map_err(|error| settings.fault(&error))?;
+        let session = Session {
+            producer,
+            plan,
+            sent: 0,
+            began: clock::now(),
+            stop,
+        };
+        session.persist("initialising transactions", link, |producer| {
+            producer.init_transactions(STEP)
+        })?;
+        Ok(session)
+    }
+
+    /// The topics as they were when the session began.
+    pub(crate) fn plan(&self) -> &TopicPlan {
+        &self.plan
+    }
+
+    /// Begins a transaction; a local step.
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
+        self.began = clock::now();
+        self.producer
+            .begin_transaction()
+            .map_err(|error| of_transaction("beginning a transaction", &error))
+    }
+
+    /// Hands a record to librdkafka; waits while its queue is full.
+    pub(crate) fn send(
+        &mut self,
+        record: Outgoing<'_>,
+        headers: Option<OwnedHeaders>,
+        link: &mut Link,
+    ) -> Result<(), Error> {
+        let mut next = BaseRecord {
+            topic: record.topic,
+            partition: Some(i32::try_from(record.partition).unwrap_or(i32::MAX)),
+            payload: record.value,
+            key: Some(record.key),
+            timestamp: Some(i64::try_from(record.timestamp).unwrap_or(i64::MAX)),
+            headers,
+            delivery_opaque: (),
+        };
+        let mut wait = Wait::new();
+        loop {
+            match self.producer.send(next) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    next = back;
+                    self.producer.poll(Duration::ZERO);
+                    self.look(&mut wait, link)?;
+                }
+                Err((error, _)) => return Err(self.refused(record, &error)),
+            }
+        }
+        self.sent += 1;
+        if self.sent.is_multiple_of(SERVE_EVERY) {
+            self.producer.poll(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Awaits every delivery, then commits, and says how long the transaction took.
+    pub(crate) fn commit(&mut self, link: &mut Link) -> Result<Duration, Error> {
+        self.drain(link)?;
+        self.persist("committing a transaction", link, |producer| {
+            producer.commit_transaction(STEP)
+        })?;
+        Ok(clock::now().duration_since(self.began))
+    }
+
+    /// IMPORTANT: `commit_transaction` would wait for deliveries too, but in steps of 100 ms, and a
+    /// record that was refused after a fence shows in its delivery report alone.
+    fn drain(&mut self, link: &mut Link) -> Result<(), Error> {
+        let mut wait = Wait::new();
+        loop {
+            let waiting = self.producer.in_flight_count();
+            if waiting == 0 {
+                break;
+            }
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == waiting {
+                self.look(&mut wait, link)?;
+            } else {
+                wait = Wait::new();
+            }
+        }
+        self.check_failure()?;
+        let delivered = self.producer.client().context().delivered();
+        if delivered != self.sent {
+            return Err(Error::Redo {
+                why: format!("{delivered} of {} records were delivered", self.sent),
+                fenced: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Between two looks at something that did not move yet.
+    fn look(&self, wait: &mut Wait, link: &mut Link) -> Result<(), Error> {
+        self.check_failure()?;
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        if wait.is_long() {
+            link.down(&self.because("records wait to be delivered"));
+        }
+        wait.pause();
+        Ok(())
+    }
+
+    /// Repeats a step of the transaction protocol for as long as it takes.
+    fn persist(
+        &self,
+        doing: &str,
+        link: &mut Link,
+        step: impl Fn(&BaseProducer<Context>) -> Result<(), KafkaError>,
+    ) -> Result<(), Error> {
+        let mut wait = Wait::new();
+        loop {
+            self.producer.poll(Duration::ZERO);
+            let Err(error) = step(&self.producer) else {
+                link.up();
+                return Ok(());
+            };
+            match of_transaction(doing, &error) {
+                Error::Retry(why) if wait.is_long() => link.down(&self.because(&why)),
+                Error::Retry(_) => {}
+                other => return Err(other),
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            wait.pause();
+        }
+    }
+
+    fn check_failure(&self) -> Result<(), Error> {
+        match self.producer.client().context().failure() {
+            Some(failure) => Err(of_failure(&failure, self.limit(&failure.topic))),
+            None => Ok(()),
+        }
+    }
+
+    /// A record that librdkafka did not even queue.
+    fn refused(&self, record: Outgoing<'_>, error: &KafkaError) -> Error {
+        // The transaction may have failed before, for a reason that an earlier record's report holds.
+        self.producer.poll(Duration::ZERO);
+        if let Err(earlier) = self.check_failure() {
+            return earlier;
+        }
+        let failure = Failure {
+            code: error
+                .rdkafka_error_code()
+                .unwrap_or(RDKafkaErrorCode::Unknown),
+            topic: record.topic.to_owned(),
+            partition: i32::try_from(record.partition).unwrap_or(i32::MAX),
+            key: record.key.to_owned(),
+            bytes: record.key.len() + record.value.map_or(0, <[u8]>::len),
+        };
+        of_failure(&failure, self.limit(record.topic))
+    }
+
+    fn limit(&self, topic: &str) -> Option<u64> {
+        let topic = self.plan.topics.get(topic)?;
+        Some(topic.max_message_bytes)
+    }
+
+    /// `why`, with what librdkafka said of the connection.
+    fn because(&self, why: &str) -> String {
+        match self.producer.client().context().trouble() {
+            Some(trouble) => format!("{why} ({trouble})"),
+            None => why.to_owned(),
+        }
+    }
+}
+
+/// Pauses that begin short, because an answer takes milliseconds, and grow in an outage.
+struct Wait {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Wait {
+    fn new() -> Wait {
+        Wait {
+            since: clock::now(),
+            pause: Duration::from_micros(200),
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        clock::now().duration_since(self.since) > PATIENCE
+    }
+
+    fn pause(&mut self) {
+        const MAX: Duration = Duration::from_millis(20);
+        const SHORT: Duration = Duration::from_millis(50);
+        clock::pause(self.pause);
+        if clock::now().duration_since(self.since) > SHORT {
+            self.pause = (self.pause * 2).min(MAX);
+        }
+    }
+}
