@@ -6,6 +6,12 @@
 /// The broker, the simulated API, the program as a process, the object server, the readers.
 mod support;
 
+/// Wrong configurations and arguments, and what each is told.
+mod bad_input;
+/// The README and the examples are true.
+mod documents;
+/// The Kafka publisher on a real broker: fences, crashes, refusals.
+mod kafka;
 /// The object server behaves as object_store expects of GCS.
 mod objects;
 /// The whole pipeline against served versions: workers, cells, kills.

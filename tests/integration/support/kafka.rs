@@ -46,14 +46,28 @@ impl Broker {
         std::fs::write(dir.path().join("log4j2.properties"), LOG4J).unwrap();
         let class_path = format!("{libs}/*");
         java(dir.path(), &class_path)
-            .args(["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk"])
+            .args([
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                "MkU3OEVBNTcwNTJENDM2Qk",
+            ])
             .args(["-c", "server.properties"])
             .stdout(File::create(dir.path().join("format.log")).unwrap())
             .status()
             .unwrap();
         let guard = guarded(dir.path(), &class_path);
-        let broker = Broker { dir, external, secure, guard };
-        wait_until(&format!("Kafka, see {}", broker.log().display()), PATIENCE, || broker.ready());
+        let broker = Broker {
+            dir,
+            external,
+            secure,
+            guard,
+        };
+        wait_until(
+            &format!("Kafka, see {}", broker.log().display()),
+            PATIENCE,
+            || broker.ready(),
+        );
         broker
     }
 
@@ -78,7 +92,9 @@ impl Broker {
     /// A throw-away transaction can be begun: the coordinator is there.
     fn ready(&self) -> Option<()> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap()).set("transactional.id", "ready");
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("transactional.id", "ready");
         let producer: BaseProducer = config.create().ok()?;
         producer.init_transactions(Duration::from_secs(5)).ok()
     }
@@ -93,16 +109,27 @@ impl Drop for Broker {
 
 fn java(dir: &Path, class_path: &str) -> Command {
     let mut java = Command::new("java");
-    java.args(["-XX:TieredStopAtLevel=1", "-cp", class_path]).current_dir(dir);
+    java.args(["-XX:TieredStopAtLevel=1", "-cp", class_path])
+        .current_dir(dir);
     java
 }
 
 fn guarded(dir: &Path, class_path: &str) -> Child {
     let log = File::create(dir.join("broker.log")).unwrap();
     Command::new("sh")
-        .args(["-c", "\"$@\" <&- & read -r _; kill -9 $!; wait $!", "guard", "java", "-Xms128m"])
+        .args([
+            "-c",
+            "\"$@\" <&- & read -r _; kill -9 $!; wait $!",
+            "guard",
+            "java",
+            "-Xms128m",
+        ])
         .args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-        .args(["-Dlog4j2.configurationFile=log4j2.properties", "-cp", class_path])
+        .args([
+            "-Dlog4j2.configurationFile=log4j2.properties",
+            "-cp",
+            class_path,
+        ])
         .args(["kafka.Kafka", "server.properties"])
         .current_dir(dir)
         .stdin(Stdio::piped())
@@ -116,13 +143,33 @@ fn guarded(dir: &Path, class_path: &str) -> Child {
 fn certificate(dir: &Path) {
     let keytool = |arguments: &[&str]| {
         let mut keytool = Command::new("keytool");
-        keytool.args(arguments).args(["-keystore", "broker.p12", "-storepass", STORE_PASSWORD]);
+        keytool
+            .args(arguments)
+            .args(["-keystore", "broker.p12", "-storepass", STORE_PASSWORD]);
         let output = keytool.current_dir(dir).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     };
     keytool(&[
-        "-genkeypair", "-alias", "broker", "-keyalg", "RSA", "-keysize", "2048", "-validity", "3650",
-        "-storetype", "PKCS12", "-dname", "CN=localhost", "-ext", "bc:c", "-ext",
+        "-genkeypair",
+        "-alias",
+        "broker",
+        "-keyalg",
+        "RSA",
+        "-keysize",
+        "2048",
+        "-validity",
+        "3650",
+        "-storetype",
+        "PKCS12",
+        "-dname",
+        "CN=localhost",
+        "-ext",
+        "bc:c",
+        "-ext",
         "san=dns:localhost,ip:127.0.0.1",
     ]);
     keytool(&["-exportcert", "-rfc", "-alias", "broker", "-file", "ca.pem"]);

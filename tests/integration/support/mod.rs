@@ -1,6 +1,8 @@
 //! The real parts, each with one job.
 
+pub mod case;
 pub mod kafka;
+pub mod memory;
 pub mod objects;
 pub mod process;
 pub mod readers;

@@ -28,7 +28,13 @@ impl Ended {
 
     /// The output, if it ended well.
     pub fn good(self) -> Ended {
-        assert!(self.status.success(), "{}\n{}\n{}", self.status, self.out, self.err);
+        assert!(
+            self.status.success(),
+            "{}\n{}\n{}",
+            self.status,
+            self.out,
+            self.err
+        );
         self
     }
 }
@@ -38,7 +44,10 @@ impl Program {
     pub fn start(dir: &Path, arguments: &[&str]) -> Program {
         static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let start = STARTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (out, err) = (dir.join(format!("out.{start}")), dir.join(format!("err.{start}")));
+        let (out, err) = (
+            dir.join(format!("out.{start}")),
+            dir.join(format!("err.{start}")),
+        );
         let child = Command::new(env!("CARGO_BIN_EXE_deltapoll"))
             .args(arguments)
             .current_dir(dir)
@@ -79,7 +88,9 @@ impl Program {
     }
 
     pub fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        let kill = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
         assert!(kill.unwrap().success());
     }
 
@@ -121,7 +132,11 @@ impl Drop for Program {
 
 /// A free port on loopback, free a moment ago.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// The directory of a script of this repository.
@@ -131,7 +146,9 @@ pub fn root() -> PathBuf {
 
 /// Runs a script that prints one line.
 pub fn script(name: &str) -> String {
-    let output = Command::new(root().join("scripts").join(name)).stderr(Stdio::inherit()).output();
+    let output = Command::new(root().join("scripts").join(name))
+        .stderr(Stdio::inherit())
+        .output();
     let output = output.unwrap();
     assert!(output.status.success(), "scripts/{name}: {}", output.status);
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -140,6 +157,8 @@ pub fn script(name: &str) -> String {
 /// Waits until the file is there, and reads it.
 pub fn read_when_there(path: &Path) -> String {
     wait_until(&format!("the file {}", path.display()), PATIENCE, || {
-        std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
+        std::fs::read_to_string(path)
+            .ok()
+            .filter(|text| !text.is_empty())
     })
 }

@@ -42,22 +42,39 @@ pub fn archive(dir: &Path, objects: &Path) -> Vec<Value> {
 pub fn check(dir: &Path, versions: &Path, arguments: &[&str]) -> Value {
     let mut command = python();
     command.arg(root().join("tests/readers/check.py"));
-    command.arg("--versions").arg(versions).arg("--topic").arg(dir.join("topic.ndjson"));
+    command
+        .arg("--versions")
+        .arg(versions)
+        .arg("--topic")
+        .arg(dir.join("topic.ndjson"));
     let output = command.args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_str(&text).unwrap()
 }
 
 /// The checker against planted errors.
 pub fn self_test() -> Value {
-    let output =
-        python().arg(root().join("tests/readers/check.py")).arg("--self-test").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = python()
+        .arg(root().join("tests/readers/check.py"))
+        .arg("--self-test")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

@@ -19,18 +19,30 @@ impl Sim {
     pub fn start(dir: &Path, arguments: &[&str]) -> Sim {
         let (port_file, versions) = (dir.join("sim.port"), dir.join("versions.ndjson"));
         let mut all = vec!["simulate", "--port", "0", "--token", TOKEN, "--port-file"];
-        all.extend([port_file.to_str().unwrap(), "--versions", versions.to_str().unwrap()]);
+        all.extend([
+            port_file.to_str().unwrap(),
+            "--versions",
+            versions.to_str().unwrap(),
+        ]);
         all.extend(arguments);
         let program = Program::start(dir, &all);
         let port = read_when_there(&port_file).trim().parse().unwrap();
-        Sim { _program: program, port, versions }
+        Sim {
+            _program: program,
+            port,
+            versions,
+        }
     }
 
     /// `POST /sim/...`.
     pub fn control(&self, path: &str) {
         let url = format!("http://127.0.0.1:{}/sim/{path}", self.port);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let answer = runtime.block_on(async { reqwest::Client::new().post(url).send().await.unwrap() });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let answer =
+            runtime.block_on(async { reqwest::Client::new().post(url).send().await.unwrap() });
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 

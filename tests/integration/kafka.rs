@@ -1,15 +1,12 @@
-//! The Kafka publisher against a real broker, whose address is in DELTAPOLL_TEST_BOOTSTRAP.
-
-#![allow(clippy::unwrap_used)]
-
-#[path = "integration/support/memory.rs"]
-mod memory;
+//! The Kafka publisher against a real broker.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::kafka::Broker;
+use crate::support::memory::{Memory, POLLED_AT};
 use deltapoll::change::Seq;
 use deltapoll::clock;
 use deltapoll::config::Config;
@@ -18,7 +15,6 @@ use deltapoll::fault::{Exit, Fault};
 use deltapoll::follower::{Facts, Follower, Log, Logs, SealedBatch};
 use deltapoll::io::kafka::{self, KafkaPublisher, Setup, TopicPlan, incarnation, progress};
 use deltapoll::io::lineage;
-use memory::{Memory, POLLED_AT};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -109,8 +105,7 @@ impl Case {
 }
 
 fn bootstrap() -> String {
-    std::env::var("DELTAPOLL_TEST_BOOTSTRAP")
-        .expect("DELTAPOLL_TEST_BOOTSTRAP names a broker for the kafka tests")
+    Broker::shared().bootstrap()
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
