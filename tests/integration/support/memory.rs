@@ -1,5 +1,7 @@
 //! A journal in memory: what publishers see of the real one, and copies of it.
 
+#![allow(dead_code, reason = "no test binary needs all of it")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
