@@ -30,6 +30,9 @@ const STORE_POSITION: &str = "position";
 /// Named value in the store: the journal that it belongs to.
 const STORE_LINEAGE: &str = "lineage";
 
+/// Where the archive began.
+const ARCHIVE_START: &str = "archive/start";
+
 /// A directory that this process has for itself.
 pub struct Directory {
     _lock: Lock,
@@ -85,9 +88,8 @@ impl Directory {
                 None => Seq(0),
                 Some(text) => Seq(text.parse().map_err(|_| damaged_fact(who.fact(), text))?),
             };
-            // An archive that was added later starts where publish is.
             let position = match (who, written) {
-                (Who::Archive, None) => *positions.get(&Who::Publish).unwrap_or(&Seq(0)),
+                (Who::Archive, None) => self.start_archive(positions[&Who::Publish])?,
                 _ => position,
             };
             if position.0 + 1 < self.oldest.0 || position > self.start.seq {
@@ -104,6 +106,17 @@ impl Directory {
             positions.insert(who, position);
         }
         Ok(positions)
+    }
+
+    /// An archive that was added now starts where publish is (R32).
+    fn start_archive(&self, published: Seq) -> Result<Seq, Fault> {
+        let text = Some(published.to_string());
+        let facts =
+            [ARCHIVE_START, Who::Archive.fact()].map(|name| (name.to_owned(), text.clone()));
+        // IMPORTANT: durable before anything more is published; a start that were found out again
+        // after a crash would leave out what was published in between.
+        self.ledger.set(facts.to_vec(), true)?;
+        Ok(published)
     }
 
     /// Opens the pages.

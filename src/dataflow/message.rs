@@ -202,7 +202,7 @@ impl Who {
         match self {
             Who::Remember => "position/remember",
             Who::Publish => "position/publish",
-            Who::Archive => "position/archive",
+            Who::Archive => "archive/position",
         }
     }
 }
