@@ -20,6 +20,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -222,15 +223,14 @@ impl SledStore {
         let new = Generation::open(&self.dir, old.number + 1, self.cache_bytes)?;
         new.doom(true);
         for with_value in [false, true] {
-            for pair in old.db.iter() {
-                let (key, value) = pair.map_err(|error| old.failure(error))?;
+            let mut pairs = old.db.iter();
+            while let Some((key, value)) = old.guard(|| pairs.next().transpose())? {
                 let value = if with_value {
                     value
                 } else {
                     sled::IVec::default()
                 };
-                let inserted = new.db.insert(key, value);
-                inserted.map_err(|error| new.failure(error))?;
+                new.guard(|| new.db.insert(key, value))?;
             }
         }
         new.flush()?;
@@ -241,20 +241,14 @@ impl SledStore {
 impl PageStore for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let generation = self.generation();
-        let value = generation
-            .db
-            .get(key)
-            .map_err(|error| generation.failure(error))?;
+        let value = generation.guard(|| generation.db.get(key))?;
         Ok(value.map(|value| Bytes(Held::Sled(value))))
     }
 
     fn range(&self, from: &[u8], to: &[u8]) -> Pairs<'_> {
         let generation = self.generation();
         let pairs = generation.db.range(from..=to);
-        Box::new(pairs.map(move |pair| match pair {
-            Ok((key, value)) => Ok((Bytes(Held::Sled(key)), Bytes(Held::Sled(value)))),
-            Err(error) => Err(generation.failure(error)),
-        }))
+        Box::new(SledRange { generation, pairs })
     }
 
     fn apply(&self, batch: Vec<Write>) -> Result<(), Error> {
@@ -325,22 +319,16 @@ impl Generation {
             .cache_capacity(cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
-        // sled asserts some of what it expects to find.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        let opened = opened.map_err(|_| Error::Store {
-            path: dir.clone(),
-            what: "is damaged: it cannot be opened".to_owned(),
-        })?;
         Ok(Generation {
             number,
-            db: opened.map_err(|error| failure(&dir, error))?,
+            db: guard(&dir, || config.open())?,
             doom: Doom(AtomicBool::new(false), dir.clone()),
             dir,
         })
     }
 
-    fn failure(&self, error: sled::Error) -> Error {
-        failure(&self.dir, error)
+    fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+        guard(&self.dir, call)
     }
 
     /// Whether the files are to be removed when nobody uses them any more.
@@ -358,13 +346,11 @@ impl Generation {
     }
 
     fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
-        self.db
-            .apply_batch(batch)
-            .map_err(|error| self.failure(error))
+        self.guard(|| self.db.apply_batch(batch))
     }
 
     fn flush(&self) -> Result<(), Error> {
-        self.db.flush().map_err(|error| self.failure(error))?;
+        self.guard(|| self.db.flush())?;
         // IMPORTANT: sled's flush is sync_file_range, which a power cut does not respect.
         let blobs = self.dir.join("blobs");
         for path in files(&self.dir)?.into_iter().chain(files(&blobs)?) {
@@ -387,11 +373,65 @@ impl Generation {
 
     /// Bytes of the pairs.
     fn held(&self) -> Result<u64, Error> {
-        let pairs = self.db.iter().map(|pair| {
-            let (key, value) = pair.map_err(|error| self.failure(error))?;
-            Ok((key.len() + value.len()) as u64)
-        });
-        pairs.sum()
+        let (mut pairs, mut bytes) = (self.db.iter(), 0);
+        while let Some((key, value)) = self.guard(|| pairs.next().transpose())? {
+            bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(bytes)
+    }
+}
+
+struct SledRange {
+    generation: Arc<Generation>,
+    pairs: sled::Iter,
+}
+
+impl SledRange {
+    fn pair(
+        &mut self,
+        pick: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
+    ) -> Option<Result<(Bytes, Bytes), Error>> {
+        let pair = self.generation.guard(|| pick(&mut self.pairs).transpose());
+        let held = |(key, value)| (Bytes(Held::Sled(key)), Bytes(Held::Sled(value)));
+        pair.map(|pair| pair.map(held)).transpose()
+    }
+}
+
+impl Iterator for SledRange {
+    type Item = Result<(Bytes, Bytes), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.pair(sled::Iter::next)
+    }
+}
+
+impl DoubleEndedIterator for SledRange {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.pair(sled::Iter::next_back)
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would become an [`Error::Store`]: sled asserts some of what it
+/// expects to find on disk. For a panic hook that ends the process (R15), which must not do so then.
+#[must_use]
+pub fn panic_is_caught() -> bool {
+    GUARDED.get()
+}
+
+fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    match result {
+        Ok(result) => result.map_err(|error| failure(dir, error)),
+        Err(_) => Err(Error::Store {
+            path: dir.to_owned(),
+            what: "is damaged: what it holds makes no sense".to_owned(),
+        }),
     }
 }
 

@@ -209,3 +209,37 @@ fn crash_during_a_copy_leaves_the_store_that_current_names() {
     let error = SledStore::open(dir.path(), 1 << 20).unwrap_err();
     assert!(error.to_string().contains("lost its directory"), "{error}");
 }
+
+#[test]
+fn a_damaged_store_is_an_error_or_whole_and_never_a_panic_or_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let model = churn(&store, &mut Dice::new(45), 2);
+    let file = path(dir.path(), store.generation().number).join("db");
+    drop(store);
+    let whole = fs::read(&file).unwrap();
+    let mut errors = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut bytes = whole.clone();
+        bytes
+            .iter_mut()
+            .skip(at)
+            .take(64)
+            .for_each(|byte| *byte ^= 0x55);
+        fs::write(&file, bytes).unwrap();
+        let read = SledStore::open(dir.path(), 1 << 20)
+            .and_then(|store| store.range(b"", &[0xff; 8]).collect::<Result<Vec<_>, _>>());
+        match read {
+            Ok(pairs) => assert_eq!(pairs.len(), model.len(), "byte {at}"),
+            Err(error) => {
+                errors += 1;
+                assert!(
+                    error.to_string().contains("rebuild --state-only"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(!panic_is_caught());
+    }
+    assert!(errors > 5, "{errors}");
+}
