@@ -22,6 +22,7 @@ use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
 use crate::ledger::Ledger;
+use crate::reset;
 
 /// The store's cache; every unchanged poll reads all pages once, in order.
 const STORE_CACHE_BYTES: u64 = 32 << 20;
@@ -54,6 +55,7 @@ impl Directory {
             ))
         })?;
         let lock = Lock::acquire(path).map_err(directory)?;
+        reset::settle(path)?;
         let journal =
             Journal::open(&path.join("journal"), Options::default()).map_err(directory)?;
         let (start, oldest) = (journal.sealed(), journal.oldest());
@@ -125,10 +127,9 @@ impl Directory {
                 "is missing, the journal says it was at batch {remembered}"
             )));
         }
-        let store =
-            SledStore::open(&path, STORE_CACHE_BYTES).map_err(|error| wrong(error.to_string()))?;
+        let store = SledStore::open(&path, STORE_CACHE_BYTES).map_err(directory)?;
         let pages = Pages::new(Arc::new(store));
-        let small = |name: &str| pages.small(name).map_err(|error| wrong(error.to_string()));
+        let small = |name: &str| pages.small(name).map_err(directory);
         match small(STORE_LINEAGE)? {
             None if remembered > Seq(0) => return Err(wrong("is empty".into())),
             None => pages

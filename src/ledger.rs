@@ -102,6 +102,8 @@ impl Ledger {
         budget: Arc<AtomicUsize>,
         end: Option<Vec<FactChange>>,
     ) {
+        // Visible at once, like any fact: validators are compared with what this says (R9).
+        self.remember(end.as_deref().unwrap_or_default());
         self.send(Command::Append {
             epoch,
             body,
@@ -255,9 +257,11 @@ impl Writer {
                 end,
             } => {
                 self.open = end.is_none();
-                let end = end.map(|mut facts| {
-                    facts.extend(std::mem::take(&mut self.lazy));
-                    facts
+                let end = end.map(|facts| {
+                    // IMPORTANT: what is lazy is older: of two facts with one name the last counts.
+                    let mut all: Vec<_> = std::mem::take(&mut self.lazy).into_iter().collect();
+                    all.extend(facts);
+                    all
                 });
                 self.journal.append(epoch, &body, end.as_deref())?;
                 budget.fetch_sub(body.len(), Ordering::AcqRel);

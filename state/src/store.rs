@@ -370,6 +370,6 @@ mod tests {
         let error = SledStore::open(dir.path(), 1 << 20)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("rebuild --state-only"), "{error}");
+        assert!(error.contains("`deltapoll state reset`"), "{error}");
     }
 }

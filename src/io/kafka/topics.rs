@@ -388,8 +388,8 @@ fn known<T: DeserializeOwned>(facts: &dyn Facts, name: &str) -> Result<Option<T>
     };
     serde_json::from_str(&text).map(Some).map_err(|error| {
         Fault::directory(format!(
-            "the journal's fact '{name}' is damaged ({error}); rebuild the directory with \
-             `deltapoll rebuild`"
+            "the journal's fact '{name}' is damaged ({error}); bring the directory back from a \
+             copy, or begin anew with `deltapoll state reset`"
         ))
     })
 }
