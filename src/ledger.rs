@@ -300,3 +300,25 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use deltapoll_state::journal::Options;
+
+    use super::*;
+
+    #[test]
+    fn r12_facts_that_ride_with_an_epoch_count_at_once_and_after_the_lazy_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
+        let fact = |value: &str| vec![("v".to_owned(), Some(value.to_owned()))];
+        ledger.set_lazily(fact("older"));
+        let budget = Arc::new(AtomicUsize::new(1));
+        ledger.append(Epoch(1), vec![0], budget, Some(fact("newer")));
+        assert_eq!(ledger.get("v").as_deref(), Some("newer"));
+        ledger.set(Vec::new(), true).unwrap();
+        drop(ledger);
+        let journal = Journal::open(dir.path(), Options::default()).unwrap();
+        assert_eq!(journal.facts()["v"], "newer");
+    }
+}

@@ -172,3 +172,129 @@ fn failed(what: &str, path: &Path, error: &std::io::Error) -> Fault {
 fn wrong(error: Error) -> Fault {
     Fault::directory(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::fault::Exit;
+    use crate::follower::Facts;
+    use crate::io::lineage;
+
+    fn unasked() -> Result<Option<String>, Fault> {
+        panic!("the journal says who it was")
+    }
+
+    /// A directory with a history and a state; returns its lineage.
+    fn used(path: &Path) -> Lineage {
+        let directory = Directory::open(path).unwrap();
+        let lineage = lineage::open(&directory.ledger).unwrap();
+        let pages = directory.pages(&lineage.id, Seq(0)).unwrap();
+        pages.put_small("mark", b"old").unwrap();
+        pages.store().flush().unwrap();
+        let fact = ("cell/00001".to_owned(), Some("old".to_owned()));
+        directory.ledger.set(vec![fact], true).unwrap();
+        lineage
+    }
+
+    /// What an open finds: the lineage, and whether facts and state are the old ones.
+    fn found(path: &Path) -> (Lineage, bool) {
+        let directory = Directory::open(path).unwrap();
+        let lineage = lineage::open(&directory.ledger).unwrap();
+        let pages = directory.pages(&lineage.id, Seq(0)).unwrap();
+        let facts = directory.ledger.get("cell/00001").is_some();
+        let state = pages.small("mark").unwrap().is_some();
+        assert_eq!(facts, state, "the old directory or the new one");
+        for name in [NEW, OLD] {
+            assert!(!path.join(name).exists(), "{name} is rubbish");
+        }
+        (lineage, facts)
+    }
+
+    #[test]
+    fn r32_reset_makes_a_directory_that_names_the_old_one_as_predecessor() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = used(dir.path());
+        fs::create_dir(dir.path().join("topics")).unwrap();
+        let done = reset(dir.path(), &unasked).unwrap();
+        assert_eq!(done.lineage.predecessor.as_ref(), Some(&old.id));
+        assert_ne!(
+            (&done.lineage.id, done.lineage.hash_seed),
+            (&old.id, old.hash_seed)
+        );
+        assert_eq!(found(dir.path()), (done.lineage.clone(), false));
+        assert!(
+            dir.path().join("topics").exists(),
+            "the topic log is what was published"
+        );
+        // Once more, before the new one published anything.
+        let again = reset(dir.path(), &unasked).unwrap();
+        assert!(again.lineage.replaces(&old.id) && again.lineage.replaces(&done.lineage.id));
+    }
+
+    #[test]
+    fn r32_crash_at_any_step_of_a_reset_leaves_the_old_directory_or_the_new_one() {
+        type Step = fn(&Path);
+        let steps: [Step; 5] = [
+            // Within step 1: the new journal has no segment yet.
+            |path| fs::create_dir(path.join(NEW)).unwrap(),
+            |path| {
+                settle(path).unwrap();
+                let (past, _) = past(path, &unasked).unwrap();
+                prepare(path, &past).unwrap();
+            },
+            |path| rename(path, JOURNAL, OLD).unwrap(),
+            |path| fs::remove_file(path.join(STATE).join("conf")).unwrap(),
+            |path| {
+                remove(path, STATE).unwrap();
+                rename(path, NEW, JOURNAL).unwrap();
+            },
+        ];
+        for crash in 0..=steps.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let old = used(dir.path());
+            steps[..crash].iter().for_each(|step| step(dir.path()));
+            let (lineage, is_old) = found(dir.path());
+            assert_eq!(is_old, crash < 3, "after {crash} steps");
+            if is_old {
+                assert_eq!(lineage, old);
+            } else {
+                assert_eq!(lineage.predecessor, Some(old.id));
+            }
+        }
+    }
+
+    #[test]
+    fn r32_a_reset_waits_for_nobody_and_needs_something_to_reset() {
+        let dir = tempfile::tempdir().unwrap();
+        let nothing = reset(&dir.path().join("none"), &unasked).unwrap_err();
+        assert_eq!(nothing.exit, Exit::Directory);
+        assert!(
+            reset(dir.path(), &unasked)
+                .unwrap_err()
+                .message
+                .contains("nothing to reset")
+        );
+        used(dir.path());
+        let _running = Directory::open(dir.path()).unwrap();
+        let refused = reset(dir.path(), &unasked).unwrap_err();
+        assert!(
+            refused.message.contains("another deltapoll process"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn r32_a_damaged_journal_is_replaced_by_whoever_published_last() {
+        let dir = tempfile::tempdir().unwrap();
+        used(dir.path());
+        for entry in fs::read_dir(dir.path().join(JOURNAL)).unwrap() {
+            fs::write(entry.unwrap().path(), b"no journal").unwrap();
+        }
+        assert!(Directory::open(dir.path()).is_err());
+        let done = reset(dir.path(), &|| Ok(Some("theirs".into()))).unwrap();
+        assert!(done.damaged.is_some());
+        assert_eq!(done.lineage.predecessor.as_deref(), Some("theirs"));
+        assert_eq!(found(dir.path()), (done.lineage, false));
+    }
+}
