@@ -7,6 +7,7 @@
 //! * [`lineage`]: the identity of a directory's history.
 //! * [`feed`]: a publisher's cursor over the sealed batches.
 //! * [`kafka`]: transactions, progress, topics.
+//! * [`local`]: the embedded topic log, used without Kafka.
 //! * [`line`]: one committed change as one line of JSON.
 //! * [`avro`]: records, digests and object container files, byte for byte reproducible.
 //! * [`object`]: object stores by URL, with verbs that never overwrite.
@@ -20,4 +21,5 @@ pub mod json;
 pub mod kafka;
 pub mod line;
 pub mod lineage;
+pub mod local;
 pub mod object;

@@ -65,14 +65,10 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    // IMPORTANT: an outage yields lines for ever, and a fence several: the publisher tells of each
+    // once, in its own words.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(target: "librdkafka", "{facility}: {message}");
-            }
-            // IMPORTANT: an outage yields such lines for ever; the publisher tells of it once.
-            _ => tracing::debug!(target: "librdkafka", "{facility}: {message}"),
-        }
+        tracing::debug!(target: "librdkafka", ?level, "{facility}: {message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

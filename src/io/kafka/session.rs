@@ -159,6 +159,9 @@ impl Session {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
+        if wait.is_slow() {
+            self.check_transaction()?;
+        }
         if wait.is_long() {
             link.down(&self.because("records wait to be delivered"));
         }
@@ -192,10 +195,28 @@ impl Session {
         }
     }
 
+    /// Whether a record was refused, or the transaction failed for a reason of its own.
     fn check_failure(&self) -> Result<(), Error> {
-        match self.producer.client().context().failure() {
-            Some(failure) => Err(of_failure(&failure, self.limit(&failure.topic))),
-            None => Ok(()),
+        let Some(failure) = self.producer.client().context().failure() else {
+            return Ok(());
+        };
+        match of_failure(&failure, self.limit(&failure.topic)) {
+            Error::Stop(fault) => Err(Error::Stop(fault)),
+            // What was only swept away says nothing of the cause; the transaction does.
+            other => self.check_transaction().and(Err(other)),
+        }
+    }
+
+    /// Asks how the transaction that is under way fares: to begin another one is refused in any case,
+    /// and librdkafka's answer is the reason for which the present one failed, if it did.
+    fn check_transaction(&self) -> Result<(), Error> {
+        match self.producer.begin_transaction() {
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => Ok(()),
+            Err(error) => Err(of_transaction("sending records", &error)),
+            Ok(()) => Err(Error::Redo {
+                why: "no transaction was under way".into(),
+                fenced: false,
+            }),
         }
     }
 
@@ -250,11 +271,14 @@ impl Wait {
         clock::now().duration_since(self.since) > PATIENCE
     }
 
+    fn is_slow(&self) -> bool {
+        clock::now().duration_since(self.since) > Duration::from_millis(100)
+    }
+
     fn pause(&mut self) {
         const MAX: Duration = Duration::from_millis(20);
-        const SHORT: Duration = Duration::from_millis(50);
         clock::pause(self.pause);
-        if clock::now().duration_since(self.since) > SHORT {
+        if self.is_slow() {
             self.pause = (self.pause * 2).min(MAX);
         }
     }

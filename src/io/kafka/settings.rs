@@ -121,8 +121,6 @@ impl Settings {
         config.set("client.id", format!("deltapoll-{}", self.name));
         // The default of 10 s is most of the outage when a broker restarts in two.
         config.set("reconnect.backoff.max.ms", "500");
-        // A broker that hangs without closing the connection is given up after 60 s by default.
-        config.set("socket.timeout.ms", "20000");
         // Idle connections are closed by brokers; that is no news.
         config.set("log.connection.close", "false");
         for (option, value) in &self.properties {
@@ -146,6 +144,9 @@ impl Settings {
         // How long readers of committed data wait for us after a crash; an outage that is longer
         // costs one way back (R19), nothing more.
         default("transaction.timeout.ms", "60000");
+        // A broker that hangs without closing the connection is given up after 60 s by default;
+        // librdkafka wants this below the transaction's timeout.
+        default("socket.timeout.ms", "20000");
         // A drain before commit waits for the last batch; batches fill up without lingering, because
         // few requests are in flight.
         default("linger.ms", "1");
@@ -160,6 +161,13 @@ impl Settings {
         let batch = config.get("batch.size").and_then(|text| text.parse().ok());
         let batch = batch.unwrap_or(BATCH_BYTES).min(sizes.smallest).max(1);
         config.set("batch.size", batch.to_string());
+        let number = |option| config.get(option).and_then(|text| text.parse::<u64>().ok());
+        if let (Some(transaction), Some(socket)) = (
+            number("transaction.timeout.ms"),
+            number("socket.timeout.ms"),
+        ) {
+            config.set("socket.timeout.ms", socket.min(transaction).to_string());
+        }
         config.set("transactional.id", self.transactional_id());
         config.set("enable.idempotence", "true");
         config.set("acks", "all");

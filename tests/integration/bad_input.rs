@@ -1,7 +1,5 @@
 //! Wrong configurations and arguments, each with the exact message that it gives.
 
-#![allow(clippy::unwrap_used)]
-
 use std::ffi::OsString;
 use std::process::{Command, Output};
 

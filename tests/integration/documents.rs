@@ -1,8 +1,6 @@
 //! What the documents say is tried: every configuration in them is sound, and the README's table has
 //! every field with its default.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,0 +1,22 @@
+//! What is promised, shown on the real parts: Apache Kafka, HTTP, the object-store protocol; what was
+//! committed is read back by readers that have nothing of deltapoll in them.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+/// The broker, the simulated API, the program as a process, the object server, the readers.
+mod support;
+
+/// Wrong configurations and arguments, and what each is told.
+mod bad_input;
+/// The README and the examples are true.
+mod documents;
+/// The Kafka publisher on a real broker: fences, crashes, refusals.
+mod kafka;
+/// The object server behaves as object_store expects of GCS.
+mod objects;
+/// The whole pipeline against served versions: workers, cells, kills.
+mod pipeline;
+/// What a user sees: the demo, refusals, messages.
+mod program;
+/// The readers find planted errors.
+mod readers;

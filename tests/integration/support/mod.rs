@@ -1,0 +1,10 @@
+//! The real parts, each with one job.
+
+pub mod case;
+pub mod kafka;
+pub mod memory;
+pub mod objects;
+pub mod process;
+pub mod readers;
+pub mod sim;
+pub mod wait;
