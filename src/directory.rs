@@ -21,6 +21,7 @@ use crate::change::Seq;
 use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
+use crate::io::archive::POSITION as ARCHIVE_POSITION;
 use crate::ledger::Ledger;
 use crate::reset;
 
@@ -87,9 +88,8 @@ impl Directory {
                 None => Seq(0),
                 Some(text) => Seq(text.parse().map_err(|_| damaged_fact(who.fact(), text))?),
             };
-            // An archive that was added later starts where publish is.
             let position = match (who, written) {
-                (Who::Archive, None) => *positions.get(&Who::Publish).unwrap_or(&Seq(0)),
+                (Who::Archive, None) => self.archive_start(&positions)?,
                 _ => position,
             };
             if position.0 + 1 < self.oldest.0 || position > self.start.seq {
@@ -106,6 +106,17 @@ impl Directory {
             positions.insert(who, position);
         }
         Ok(positions)
+    }
+
+    /// An archive that has no object yet is where it began; one that is added now, where publish is.
+    fn archive_start(&self, positions: &BTreeMap<Who, Seq>) -> Result<Seq, Fault> {
+        match self.ledger.get(ARCHIVE_POSITION) {
+            Some(text) => {
+                let position = text.parse().map(Seq);
+                position.map_err(|_| damaged_fact(ARCHIVE_POSITION, &text))
+            }
+            None => Ok(*positions.get(&Who::Publish).unwrap_or(&Seq(0))),
+        }
     }
 
     /// Opens the pages.
@@ -167,4 +178,33 @@ fn directory(error: deltapoll_state::error::Error) -> Fault {
 
 fn damaged_fact(name: &str, text: &str) -> Fault {
     Fault::directory(format!("the journal's fact {name} is damaged: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r24_an_archive_without_an_object_is_where_it_began_and_a_new_one_where_publish_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let ledger = &directory.ledger;
+        ledger.append(
+            crate::change::Epoch(1),
+            vec![],
+            Arc::default(),
+            Some(vec![]),
+        );
+        let fact = |name: &str, text: &str| vec![(name.to_owned(), Some(text.to_owned()))];
+        ledger.set(fact(Who::Publish.fact(), "1"), true).unwrap();
+        drop(directory);
+        let directory = Directory::open(dir.path()).unwrap();
+        let archive = || directory.positions(&[Who::Publish, Who::Archive]).unwrap()[&Who::Archive];
+        assert_eq!(archive(), Seq(1));
+        directory
+            .ledger
+            .set(fact(ARCHIVE_POSITION, "0"), true)
+            .unwrap();
+        assert_eq!(archive(), Seq(0), "its first changes are still waiting");
+    }
 }
