@@ -22,6 +22,7 @@ use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
 use crate::ledger::Ledger;
+use crate::reset;
 
 /// The store's cache; every unchanged poll reads all pages once, in order.
 const STORE_CACHE_BYTES: u64 = 32 << 20;
@@ -57,6 +58,7 @@ impl Directory {
             ))
         })?;
         let lock = Lock::acquire(path).map_err(directory)?;
+        reset::settle(path)?;
         let journal =
             Journal::open(&path.join("journal"), Options::default()).map_err(directory)?;
         let (start, oldest) = (journal.sealed(), journal.oldest());
@@ -138,10 +140,9 @@ impl Directory {
                 "is missing, the journal says it was at batch {remembered}"
             )));
         }
-        let store =
-            SledStore::open(&path, STORE_CACHE_BYTES).map_err(|error| wrong(error.to_string()))?;
+        let store = SledStore::open(&path, STORE_CACHE_BYTES).map_err(directory)?;
         let pages = Pages::new(Arc::new(store));
-        let small = |name: &str| pages.small(name).map_err(|error| wrong(error.to_string()));
+        let small = |name: &str| pages.small(name).map_err(directory);
         match small(STORE_LINEAGE)? {
             None if remembered > Seq(0) => return Err(wrong("is empty".into())),
             None => pages
@@ -179,4 +180,33 @@ fn directory(error: deltapoll_state::error::Error) -> Fault {
 
 fn damaged_fact(name: &str, text: &str) -> Fault {
     Fault::directory(format!("the journal's fact {name} is damaged: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r24_an_archive_without_an_object_is_where_it_began_and_a_new_one_where_publish_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let ledger = &directory.ledger;
+        ledger.append(
+            crate::change::Epoch(1),
+            vec![],
+            Arc::default(),
+            Some(vec![]),
+        );
+        let fact = |name: &str, text: &str| vec![(name.to_owned(), Some(text.to_owned()))];
+        ledger.set(fact(Who::Publish.fact(), "1"), true).unwrap();
+        drop(directory);
+        let directory = Directory::open(dir.path()).unwrap();
+        let archive = || directory.positions(&[Who::Publish, Who::Archive]).unwrap()[&Who::Archive];
+        assert_eq!(archive(), Seq(1));
+        directory
+            .ledger
+            .set(fact(Who::Archive.fact(), "0"), true)
+            .unwrap();
+        assert_eq!(archive(), Seq(0), "its first changes are still waiting");
+    }
 }

@@ -102,6 +102,8 @@ impl Ledger {
         budget: Arc<AtomicUsize>,
         end: Option<Vec<FactChange>>,
     ) {
+        // Visible at once, like any fact: validators are compared with what this says (R9).
+        self.remember(end.as_deref().unwrap_or_default());
         self.send(Command::Append {
             epoch,
             body,
@@ -255,9 +257,11 @@ impl Writer {
                 end,
             } => {
                 self.open = end.is_none();
-                let end = end.map(|mut facts| {
-                    facts.extend(std::mem::take(&mut self.lazy));
-                    facts
+                let end = end.map(|facts| {
+                    // IMPORTANT: what is lazy is older: of two facts with one name the last counts.
+                    let mut all: Vec<_> = std::mem::take(&mut self.lazy).into_iter().collect();
+                    all.extend(facts);
+                    all
                 });
                 self.journal.append(epoch, &body, end.as_deref())?;
                 budget.fetch_sub(body.len(), Ordering::AcqRel);
@@ -304,5 +308,27 @@ impl Writer {
             return Ok(());
         }
         self.journal.record(&lazy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltapoll_state::journal::Options;
+
+    use super::*;
+
+    #[test]
+    fn r12_facts_that_ride_with_an_epoch_count_at_once_and_after_the_lazy_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
+        let fact = |value: &str| vec![("v".to_owned(), Some(value.to_owned()))];
+        ledger.set_lazily(fact("older"));
+        let budget = Arc::new(AtomicUsize::new(1));
+        ledger.append(Epoch(1), vec![0], budget, Some(fact("newer")));
+        assert_eq!(ledger.get("v").as_deref(), Some("newer"));
+        ledger.set(Vec::new(), true).unwrap();
+        drop(ledger);
+        let journal = Journal::open(dir.path(), Options::default()).unwrap();
+        assert_eq!(journal.facts()["v"], "newer");
     }
 }

@@ -12,6 +12,7 @@
 //! * [`dataflow`]: the graph: poll, extract, dedup, journal, remember, publish, archive, retire.
 //! * [`follower`]: what must learn of every sealed batch, and how.
 //! * [`io`]: everything outside the program.
+//! * [`republish`], [`reset`]: `state republish` and `state reset`.
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
@@ -31,6 +32,8 @@ pub mod io;
 pub mod ledger;
 pub mod log;
 pub mod mirror;
+pub mod republish;
+pub mod reset;
 pub mod rules;
 pub mod run;
 pub mod signals;

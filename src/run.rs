@@ -37,6 +37,7 @@ use crate::io::http::validators::Validators;
 use crate::io::json::pointer::Pointer;
 use crate::ledger::Ledger;
 use crate::mirror::{self, Mirror};
+use crate::republish;
 use crate::rules::Rules;
 use crate::sinks::{self, Sinks};
 use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
@@ -89,6 +90,8 @@ pub fn run(
     };
     let plan = Arc::new(plan(config, &cells, &ledger, &sinks)?);
     let pages = directory.pages(&sinks.lineage, sinks.positions[&Who::Remember])?;
+    // What `state republish` sealed before a crash is finished before anything is decided.
+    republish::finish(&directory, &pages)?;
     pages
         .split_for(options.workers)
         .map_err(|error| Fault::directory(error.to_string()))?;

@@ -18,6 +18,7 @@ use crate::io::kafka::{self, KafkaPublisher, Setup};
 use crate::io::lineage;
 use crate::io::local::{self, LocalPublisher};
 use crate::io::object::Objects;
+use crate::republish;
 use crate::stop::Stop;
 
 /// The followers of a run, and what the rest of it must know of them.
@@ -79,7 +80,7 @@ pub fn open(
     let mut counters = Counters::default();
     let (publish, topics): (Box<dyn Follower>, _) = match &config.kafka {
         Some(_) => {
-            let names = topic_names(config, ledger)?;
+            let names = topic_names(config, ledger, positions[&Who::Publish])?;
             let flag = stop.flag();
             let Some(plan) = kafka::prepare(config, &names, ledger, &flag)? else {
                 return Ok(None);
@@ -130,7 +131,7 @@ pub fn open(
                 partitions: 1,
                 record_max,
             };
-            let names = topic_names(config, ledger)?;
+            let names = topic_names(config, ledger, positions[&Who::Publish])?;
             (
                 Box::new(publisher),
                 names.into_iter().map(|name| (name, topic)).collect(),
@@ -165,13 +166,14 @@ pub fn open(
 }
 
 /// Every topic that is configured or still named in the journal.
-fn topic_names(config: &Config, facts: &dyn Facts) -> Result<Vec<String>, Fault> {
+fn topic_names(config: &Config, facts: &dyn Facts, published: Seq) -> Result<Vec<String>, Fault> {
     let configured = config
         .source
         .keys()
         .map(|name| config.topic(name).to_owned());
     let known = identity::known(facts)?.into_iter().map(|cell| cell.topic);
-    let mut names: Vec<String> = configured.chain(known).collect();
+    let old = republish::old_topics(facts, published)?;
+    let mut names: Vec<String> = configured.chain(known).chain(old).collect();
     names.sort();
     names.dedup();
     Ok(names)

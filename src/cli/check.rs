@@ -1,27 +1,158 @@
-//! `check`: the plan that a configuration makes.
+//! `check`: the plan that a configuration makes, and what one request per source finds.
+//!
+//! It writes nothing, creates nothing and fences nobody: no directory is opened, and Kafka is only
+//! asked about its topics.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::config::cell::expand;
-use crate::config::{Archive, Codec, Config, Removed, Source, secret};
+use crate::config::{Archive, Codec, Config, Kafka, Removed, Source, secret};
+use crate::fault::Fault;
+use crate::io::http::answer::Reading;
+use crate::io::http::client;
+use crate::io::http::probe::{self, Found, Probe};
+use crate::io::json::pointer::Pointer;
+use crate::io::kafka::look::{self, Seen};
 
 /// More cells of one source are counted, not listed.
 const CELLS_LISTED: usize = 20;
 
-/// Prints the plan of a configuration that was checked.
+/// Prints the plan of a configuration that was checked, then what each source's first cell answers and
+/// whether Kafka has the topics. Exit 1: a source failed, or Kafka did not answer.
 ///
 /// # Errors
-/// None.
-pub fn run(config: &Config, file: Option<&Path>) -> Result<ExitCode, crate::fault::Fault> {
-    print(config, file);
-    Ok(ExitCode::SUCCESS)
+/// When requests cannot be sent at all.
+pub fn run(config: &Config, file: Option<&Path>) -> Result<ExitCode, Fault> {
+    print(&plan(config, file));
+    let asked = ask(config)?;
+    let mut good = true;
+    for (name, result) in &asked {
+        good &= result.is_ok();
+        print(&answered(name, result));
+    }
+    if let Some(kafka) = &config.kafka {
+        let names = topic_names(config);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let seen = look::look(config, &names, None);
+        good &= seen.is_ok();
+        print(&topics(kafka, &names, &seen));
+    }
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-fn print(config: &Config, file: Option<&Path>) {
+fn print(text: &str) {
     // Nobody is left to tell when stdout is gone.
-    let _ = std::io::stdout().write_all(plan(config, file).as_bytes());
+    let _ = std::io::stdout().write_all(secret::redact(text).as_bytes());
+}
+
+type Asked = (String, Result<Found, String>);
+
+/// Sends one request per source, all at once.
+fn ask(config: &Config) -> Result<Vec<Asked>, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::failed(format!("cannot start the I/O: {error}")))?;
+    let client = client::client().map_err(Fault::failed)?;
+    runtime.block_on(async {
+        let mut tasks = Vec::new();
+        for (name, source) in &config.source {
+            let (probe, client) = (first_cell(config, name, source)?, client.clone());
+            let task = tokio::spawn(async move { probe::probe(&client, &probe).await });
+            tasks.push((name.clone(), task));
+        }
+        let mut asked = Vec::new();
+        for (name, task) in tasks {
+            asked.push((name, task.await.expect("a panic ends the process")));
+        }
+        Ok(asked)
+    })
+}
+
+fn first_cell(config: &Config, name: &str, source: &Source) -> Result<Probe, Fault> {
+    let cell = expand(name, source).into_iter().next();
+    let cell = cell.expect("a source that was checked has a cell");
+    let parse = |text: &String| Pointer::parse(text).map_err(Fault::usage);
+    Ok(Probe {
+        url: cell.url,
+        headers: source.headers.clone().into_iter().collect(),
+        reading: Reading {
+            records: parse(&source.records)?,
+            body_max: config.limits.body_max.0,
+            seed: 0,
+            config: 0,
+        },
+        keys: source.key.iter().map(parse).collect::<Result<_, _>>()?,
+        key_prefix: cell.key_prefix,
+        key_suffix: cell.key_suffix,
+    })
+}
+
+/// What the first cell of source `name` answered.
+fn answered(name: &str, result: &Result<Found, String>) -> String {
+    let found = match result {
+        Ok(found) => found,
+        Err(reason) => return format!("asked {name}: FAILED: {reason}\n"),
+    };
+    let took = Duration::from_millis((found.took.as_millis() as u64).max(1));
+    let keyless = match found.keyless {
+        0 => String::new(),
+        n => format!(", {n} without a key (nothing is removed while there are any)"),
+    };
+    let example = match &found.example {
+        Some(key) => format!(", the first becomes record {key}"),
+        None => String::new(),
+    };
+    let entries = match found.entries {
+        1 => "1 entry".to_owned(),
+        n => format!("{n} entries"),
+    };
+    format!(
+        "asked {name}: {entries}{keyless}{example}; {} in {}\n",
+        size(found.bytes),
+        humantime::format_duration(took)
+    )
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} bytes"),
+        10_240..10_485_760 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
+}
+
+fn topic_names(config: &Config) -> Vec<String> {
+    let topics = config.source.keys().map(|name| config.topic(name));
+    let mut names: Vec<String> = topics.map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names.push(config.progress_topic());
+    names
+}
+
+fn topics(kafka: &Kafka, names: &[&str], seen: &Result<Vec<Seen>, Fault>) -> String {
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(fault) => return format!("asked {}: FAILED: {fault}\n", kafka.bootstrap),
+    };
+    let mut out = String::new();
+    for (name, topic) in names.iter().zip(seen) {
+        let is = match topic {
+            Some(topic) if topic.partitions == 1 => "is there, with 1 partition".to_owned(),
+            Some(topic) => format!("is there, with {} partitions", topic.partitions),
+            None => "is not there yet: the first run makes it".to_owned(),
+        };
+        out.push_str(&format!("asked {}: topic {name} {is}\n", kafka.bootstrap));
+    }
+    out
 }
 
 /// What is polled how often, and where it goes.
@@ -112,6 +243,59 @@ fn archive_plan(archive: &Archive) -> String {
 mod tests {
     use super::*;
     use crate::config::parse;
+    use crate::sim;
+
+    fn source(url: &str) -> String {
+        format!(
+            "name = \"n\"\ndata_dir = \"never-made\"\n[source.s]\nurl = \"{url}\"\n\
+             records = \"/entries\"\nkey = [\"/puuid\"]\nrecord_key = \"x:{{key}}\"\n"
+        )
+    }
+
+    #[test]
+    fn a_source_is_asked_once_and_told_with_its_entries_and_a_record_key() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = sim::Options {
+            entries: 12,
+            token: None,
+            ..sim::Options::default()
+        };
+        let api = runtime.block_on(sim::serve(options)).unwrap();
+        let ladder = "kr/lol/league/v4/challengerleagues/by-queue/RANKED_SOLO_5x5";
+        let url = format!("{}/{ladder}", api.url());
+        let config = parse(&source(&url), "test").unwrap();
+        let asked = ask(&config).unwrap();
+        let found = asked[0].1.as_ref().unwrap();
+        assert_eq!((found.entries, found.keyless), (12, 0));
+        assert!(found.example.as_ref().unwrap().starts_with("x:"));
+        let line = answered("s", &asked[0].1);
+        assert!(
+            line.starts_with("asked s: 12 entries, the first becomes record x:"),
+            "{line}"
+        );
+
+        let keyless = source(&url).replace("/puuid", "/nothing");
+        let asked = ask(&parse(&keyless, "test").unwrap()).unwrap();
+        let line = answered("s", &asked[0].1);
+        assert!(
+            line.starts_with("asked s: 12 entries, 12 without a key (nothing is"),
+            "{line}"
+        );
+
+        assert_eq!(run(&config, None).unwrap(), ExitCode::SUCCESS);
+        assert!(
+            !Path::new("never-made").exists(),
+            "check opens no directory"
+        );
+        let missing = parse(&source(&format!("{}/nowhere", api.url())), "test").unwrap();
+        let asked = ask(&missing).unwrap();
+        assert!(answered("s", &asked[0].1).starts_with("asked s: FAILED: the API answered 404"));
+        assert_eq!(run(&missing, None).unwrap(), ExitCode::FAILURE);
+    }
 
     #[test]
     fn the_plan_says_what_goes_where_and_tells_no_secret() {

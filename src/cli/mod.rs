@@ -101,7 +101,7 @@ pub struct Cli {
 pub enum Command {
     /// Poll and publish until stopped (the default)
     Run(run::Args),
-    /// Read the configuration and print the plan; writes nothing, creates nothing, fences nobody
+    /// Print the plan and send one request per source; writes nothing, creates nothing, fences nobody
     Check,
     /// Print committed changes as lines of JSON, without joining a consumer group
     Tail(tail::Args),
@@ -243,12 +243,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
         };
         return run::run(&config, &args, workers, &call);
     }
+    if matches!(cli.command, Some(Command::Check)) {
+        let demo = run::Demo::default();
+        let config = cli.configuration(|| demo.start())?;
+        return check::run(&config, file.as_deref());
+    }
     let config = cli.configuration(|| Ok(nowhere()))?;
     match cli.into_command() {
-        Command::Check => check::run(&config, file.as_deref()),
         Command::Tail(args) => tail::run(&config, &args),
         Command::State(args) => state::run(&config, &args),
-        Command::Run(_) | Command::Simulate(_) => unreachable!("done above"),
+        Command::Run(_) | Command::Check | Command::Simulate(_) => unreachable!("done above"),
     }
 }
 

@@ -27,7 +27,7 @@ pub mod message;
 mod model;
 pub mod poll;
 pub mod remember;
-mod replay;
+pub(crate) mod replay;
 pub mod retire;
 
 use std::cell::{OnceCell, RefCell};

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::follower::Facts;
 
-const FACT: &str = "lineage";
+/// The name of the fact.
+pub const FACT: &str = "lineage";
 
 /// Who this directory is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,67 @@ pub struct Lineage {
     pub hash_seed: u64,
     /// The lineage that this one replaces after `state reset`.
     pub predecessor: Option<String>,
+    /// Those that the predecessor replaced: what is published may still be theirs, where it never
+    /// came to publish.
+    #[serde(default)]
+    pub earlier: Vec<String>,
+}
+
+impl Lineage {
+    /// A new one without a past.
+    #[must_use]
+    pub fn new() -> Lineage {
+        Lineage {
+            id: format!("{:032x}", rand::random::<u128>()),
+            hash_seed: rand::random(),
+            predecessor: None,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// A new one that replaces `self`.
+    #[must_use]
+    pub fn successor(&self) -> Lineage {
+        let earlier = self.predecessor.iter().chain(&self.earlier).cloned();
+        Lineage {
+            predecessor: Some(self.id.clone()),
+            earlier: earlier.collect(),
+            ..Lineage::new()
+        }
+    }
+
+    /// Whether this one takes the place of `lineage`.
+    #[must_use]
+    pub fn replaces(&self, lineage: &str) -> bool {
+        let mut past = self.predecessor.iter().chain(&self.earlier);
+        past.any(|past| past == lineage)
+    }
+
+    /// Reads the fact among `facts` that [`Lineage::fact`] made.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn read(text: &str) -> Result<Lineage, Fault> {
+        serde_json::from_str(text).map_err(|error| {
+            Fault::directory(format!(
+                "the journal's fact '{FACT}' is damaged ({error}): bring the directory back from a \
+                 copy, or begin anew with `deltapoll state reset`"
+            ))
+        })
+    }
+
+    /// The fact that records it: its name and value.
+    #[must_use]
+    pub fn fact(&self) -> (String, String) {
+        let text = serde_json::to_string(self).expect("plain data");
+        (FACT.into(), text)
+    }
+}
+
+impl Default for Lineage {
+    fn default() -> Lineage {
+        Lineage::new()
+    }
 }
 
 /// The lineage of the directory behind `facts`; a new one, synced, where there is none yet.
@@ -24,27 +86,29 @@ pub struct Lineage {
 /// When the fact is damaged, or cannot be written.
 pub fn open(facts: &dyn Facts) -> Result<Lineage, Fault> {
     if let Some(text) = facts.get(FACT) {
-        return serde_json::from_str(&text).map_err(|error| {
-            Fault::directory(format!(
-                "the journal's fact '{FACT}' is damaged ({error}); rebuild the directory with \
-                 `deltapoll rebuild`"
-            ))
-        });
+        return Lineage::read(&text);
     }
-    create(facts, None)
+    let lineage = Lineage::new();
+    let (name, text) = lineage.fact();
+    facts.set(vec![(name, Some(text))], true)?;
+    Ok(lineage)
 }
 
-/// Begins a new lineage that replaces `predecessor` (`state reset`), synced.
-///
-/// # Errors
-/// When the fact cannot be written.
-pub fn create(facts: &dyn Facts, predecessor: Option<String>) -> Result<Lineage, Fault> {
-    let lineage = Lineage {
-        id: format!("{:032x}", rand::random::<u128>()),
-        hash_seed: rand::random(),
-        predecessor,
-    };
-    let text = serde_json::to_string(&lineage).expect("plain data");
-    facts.set(vec![(FACT.into(), Some(text))], true)?;
-    Ok(lineage)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r32_a_lineage_replaces_its_whole_past_and_nothing_else() {
+        let first = Lineage::new();
+        let second = first.successor();
+        let third = second.successor();
+        assert!(third.replaces(&second.id) && third.replaces(&first.id));
+        assert!(!third.replaces(&third.id) && !second.replaces(&third.id));
+        assert_ne!(first.hash_seed, second.hash_seed);
+        let (_, text) = third.fact();
+        assert_eq!(Lineage::read(&text).expect("sound"), third);
+        let before = r#"{"id":"a","hash_seed":1,"predecessor":"b"}"#;
+        assert!(Lineage::read(before).expect("sound").replaces("b"));
+    }
 }

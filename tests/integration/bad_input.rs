@@ -481,18 +481,20 @@ fn a_configuration_that_is_not_there_exits_with_2_and_says_where_to_start() {
 fn check_prints_the_plan_and_what_is_wrong_and_no_secret() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
-    let sound = SOUND.replace("http://h", "http://me:hunter-two@h/");
+    // Nothing listens on port 9 of this machine.
+    let sound = SOUND.replace("http://h", "http://me:hunter-two@127.0.0.1:9/");
     std::fs::write(file.path(), &sound).unwrap();
     let output = deltapoll(&["check", "--config", path]);
     let (out, err) = (
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8(output.stderr).unwrap(),
     );
-    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(
-        out.contains("source s: 1 cell, each polled every 1m\n    http://h/\n"),
+        out.contains("source s: 1 cell, each polled every 1m\n    http://127.0.0.1:9/\n"),
         "{out}"
     );
+    assert!(out.contains("asked s: FAILED: cannot connect"), "{out}");
     assert!(
         err.contains("what stands before the '@' is a secret written into the file"),
         "{err}"

@@ -22,3 +22,5 @@ mod pipeline;
 mod program;
 /// The readers find planted errors.
 mod readers;
+/// Check, republish and reset between real runs.
+mod state;

@@ -19,7 +19,8 @@ use crate::follower::Facts;
 
 const PREFIX: &str = "archive/prefix";
 const START: &str = "archive/start";
-const POSITION: &str = "archive/position";
+/// The fact that holds the position, from the first use of a prefix on.
+pub const POSITION: &str = "archive/position";
 const ALL: &str = "archive/";
 
 #[derive(Serialize, Deserialize)]

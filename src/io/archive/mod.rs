@@ -55,6 +55,7 @@ use crate::io::object::Objects;
 
 use lane::{Lane, Make, Object};
 use ledger::Ledger;
+pub use ledger::POSITION;
 use place::{Placed, Placer};
 pub use prefix::{Inventory, inventory};
 pub use settings::{Control, Health, Metrics, Settings, System, Time};

@@ -99,7 +99,8 @@ pub(crate) fn prune(facts: &dyn Facts, shown: &Incarnation) -> Result<(), Fault>
 fn read(facts: &dyn Facts) -> Result<Vec<(u64, Entry)>, Fault> {
     let damaged = |name: &str| {
         Fault::directory(format!(
-            "the journal's fact '{name}' is damaged; rebuild the directory with `deltapoll rebuild`"
+            "the journal's fact '{name}' is damaged; bring the directory back from a copy, or begin anew \
+             with `deltapoll state reset`"
         ))
     };
     let one = |(name, text): (String, String)| {

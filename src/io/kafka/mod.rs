@@ -12,6 +12,7 @@
 //! * [`context`]: what librdkafka tells us on the side: logs, errors, delivery reports.
 //! * [`error`]: what an error asks for: again, over, or stop.
 //! * [`admin`], [`describe`]: questions about the cluster, in bounded time.
+//! * [`look`]: the same questions, for commands that do not publish.
 //! * [`topics`]: topics as the directory knows them, and as they are.
 //! * [`incarnation`]: which starts of which directory may have written a progress record.
 //! * [`progress`]: the progress record, and reading it.
@@ -25,6 +26,7 @@ mod describe;
 mod error;
 pub mod incarnation;
 mod link;
+pub mod look;
 pub mod metrics;
 pub mod murmur2;
 pub mod progress;

@@ -133,7 +133,11 @@ impl KafkaPublisher {
         let mut session = Session::open(&settings, plan, setup.stop.clone(), &mut self.link)?;
         self.metrics.sessions.fetch_add(1, Ordering::Relaxed);
         let record = progress::read(&settings, config, End::High, stop)?;
-        let shown = record.as_ref().map(|record| record.incarnation.clone());
+        // A predecessor's starts are counted apart from ours.
+        let shown = record
+            .as_ref()
+            .filter(|record| record.lineage == setup.lineage.id)
+            .map(|record| record.incarnation.clone());
         let end = self.judge(record, "nothing was committed")?;
         self.position = end.0;
         if let Some(shown) = shown {
@@ -165,7 +169,7 @@ impl KafkaPublisher {
                 setup.config.name, self.position
             ))));
         };
-        let replaced = setup.lineage.predecessor.as_ref() == Some(&record.lineage);
+        let replaced = setup.lineage.replaces(&record.lineage);
         if replaced && self.position == Seq(0) && !self.committed {
             return Ok((Seq(0), Epoch(0)));
         }
@@ -187,7 +191,7 @@ impl KafkaPublisher {
             return Err(Error::Stop(Fault::directory(format!(
                 "this directory is not the one that published last as '{}': the progress topic \
                  '{topic}' shows {who}, which it does not know; {so_far}; start the newest \
-                 directory, or make one from Kafka with `deltapoll rebuild`",
+                 directory, or use another name",
                 setup.config.name
             ))));
         }

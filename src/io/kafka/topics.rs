@@ -29,6 +29,20 @@ const CLUSTER: &str = "kafka/cluster";
 const PROGRESS: &str = "kafka/progress";
 const TOPIC: &str = "topic/";
 
+/// The fact that records the topic `name`.
+#[must_use]
+pub fn fact(name: &str) -> String {
+    format!("{TOPIC}{name}")
+}
+
+/// The topic `name` as the directory knows it.
+///
+/// # Errors
+/// When the fact is damaged.
+pub fn recorded(facts: &dyn Facts, name: &str) -> Result<Option<Topic>, Fault> {
+    known(facts, &fact(name))
+}
+
 /// Changes stay readable one by one for so long (G1): 7 days.
 const COMPACTION_LAG_MS: &str = "604800000";
 /// What a record needs beside its key, value, source and cell: the batch's and the record's frame, and
@@ -196,7 +210,11 @@ fn remembered(
 
 type News = Vec<(String, Option<String>)>;
 
-fn compare_cluster(cluster: &str, settings: &Settings, facts: &dyn Facts) -> Result<News, Fault> {
+pub(super) fn compare_cluster(
+    cluster: &str,
+    settings: &Settings,
+    facts: &dyn Facts,
+) -> Result<News, Fault> {
     let mut news = News::new();
     match known::<String>(facts, CLUSTER)? {
         Some(known) if known != cluster => Err(Fault::directory(format!(
@@ -370,8 +388,8 @@ fn known<T: DeserializeOwned>(facts: &dyn Facts, name: &str) -> Result<Option<T>
     };
     serde_json::from_str(&text).map(Some).map_err(|error| {
         Fault::directory(format!(
-            "the journal's fact '{name}' is damaged ({error}); rebuild the directory with \
-             `deltapoll rebuild`"
+            "the journal's fact '{name}' is damaged ({error}); bring the directory back from a \
+             copy, or begin anew with `deltapoll state reset`"
         ))
     })
 }

@@ -207,7 +207,7 @@ fn adopt(found: Option<Commit>, setup: &Setup) -> Result<Commit, Fault> {
             setup.data_dir.display()
         )));
     };
-    if setup.lineage.predecessor.as_ref() == Some(&commit.lineage) && setup.position == Seq(0) {
+    if setup.lineage.replaces(&commit.lineage) && setup.position == Seq(0) {
         // After `state reset`: the files go on, the numbering of batches begins anew.
         commit.lineage = setup.lineage.id.clone();
         commit.seq = 0;
