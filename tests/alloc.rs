@@ -209,7 +209,10 @@ impl Graph {
             retiring: Retiring {
                 ledger: ledger.clone(),
                 positions: BTreeMap::from(at),
-                reached: Arc::new(move |at| drop(reached.send(at))),
+                reached: Arc::new(move |at| {
+                    // Nobody waits for positions but at the end.
+                    let _ = reached.send(at);
+                }),
             },
         };
         start(workers, common, alone);
