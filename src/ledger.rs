@@ -44,6 +44,7 @@ enum Command {
     Facts(Vec<FactChange>, Option<Sender<()>>),
     Lazy(Vec<FactChange>),
     Retire(Seq),
+    Roll,
 }
 
 /// A handle to the journal's thread; cheap to clone.
@@ -126,6 +127,11 @@ impl Ledger {
     /// Drops what all followers are past.
     pub fn retire(&self, past: Seq) {
         self.send(Command::Retire(past));
+    }
+
+    /// Ends the segment, so that what all followers are past can be dropped although it is not full.
+    pub fn roll(&self) {
+        self.send(Command::Roll);
     }
 
     /// What the journal did so far.
@@ -296,8 +302,9 @@ impl Writer {
                 self.record_lazy()?;
                 self.journal.retire(past)?;
             }
-            // Asked again with the next position.
-            Command::Retire(_) => {}
+            Command::Roll if !self.open => self.journal.roll()?,
+            // Asked again: with the next position, while the journal is too long.
+            Command::Retire(_) | Command::Roll => {}
         }
         Ok(())
     }

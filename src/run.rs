@@ -39,7 +39,7 @@ use crate::ledger::Ledger;
 use crate::mirror::{self, Mirror};
 use crate::republish;
 use crate::rules::Rules;
-use crate::sinks::{self, Sinks};
+use crate::sinks::{self, Relief, Sinks};
 use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
 use crate::status::Status;
 use crate::stop::Stop;
@@ -97,6 +97,7 @@ pub fn run(
         .map_err(|error| Fault::directory(error.to_string()))?;
     let misses = Misses::take(&pages, options.workers)?;
 
+    let relief = sinks.relief.clone();
     let running = start(
         config, options, &directory, sinks, &plan, pages, misses, status,
     )?;
@@ -111,6 +112,7 @@ pub fn run(
         config,
         options,
         &ledger,
+        relief,
         &inlet,
         status,
         stop_polling(stop, &runtime),
@@ -305,17 +307,26 @@ fn shared(
     config: &Config,
     options: Options,
     ledger: &Ledger,
+    relief: Relief,
     inlet: &Inlet,
     status: &Arc<Status>,
     stop: watch::Receiver<bool>,
 ) -> Result<Shared, Fault> {
     let (counters, inlet, status) = (ledger.counters().clone(), inlet.clone(), status.clone());
+    let journal = ledger.clone();
     let journal_max = config.limits.journal.0;
     Ok(Shared {
         client: client::client().map_err(Fault::failed)?,
         budget: Budget::new(config.limits.staging.0),
         pace: Pace::default(),
-        room: Box::new(move || counters.bytes.load(Ordering::Relaxed) < journal_max),
+        room: Box::new(move || {
+            let room = counters.bytes.load(Ordering::Relaxed) < journal_max;
+            if !room {
+                journal.roll();
+                relief.ask();
+            }
+            room
+        }),
         hand_in: Box::new(move |snapshot: Snapshot| inlet.send(Arrival::Snapshot(snapshot))),
         report: Box::new(move |attempt| mirror::attempt(&status, &attempt)),
         stop,

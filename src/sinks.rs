@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Runtime;
 
 use crate::change::Seq;
+use crate::clock;
 use crate::config::Config;
 use crate::dataflow::message::Who;
 use crate::directory::Directory;
 use crate::fault::Fault;
 use crate::follower::{Facts, Follower, Logs};
 use crate::identity;
-use crate::io::archive::{Archive, Settings, System};
+use crate::io::archive::{Archive, Control, Settings, System};
 use crate::io::kafka::incarnation;
 use crate::io::kafka::{self, KafkaPublisher, Setup};
 use crate::io::lineage;
@@ -37,6 +39,26 @@ pub struct Sinks {
     pub archive: Option<Box<dyn Follower>>,
     /// What the followers count.
     pub counters: Counters,
+    /// Asks whoever holds back the journal to let go (R29).
+    pub relief: Relief,
+}
+
+/// Asks the archive to roll what holds back its position (R29).
+#[derive(Clone, Default)]
+pub struct Relief {
+    control: Option<Arc<Control>>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Relief {
+    /// Asks, once for each time that it is done.
+    pub fn ask(&self) {
+        if let Some(control) = &self.control
+            && !self.asked.swap(true, Ordering::AcqRel)
+        {
+            control.relieve();
+        }
+    }
 }
 
 /// What the followers count.
@@ -138,6 +160,7 @@ pub fn open(
             )
         }
     };
+    let mut relief = Relief::default();
     let archive = match &config.archive {
         None => None,
         Some(archive) => {
@@ -147,9 +170,11 @@ pub fn open(
             let follower =
                 Archive::new(settings, logs, facts, Arc::new(objects), Arc::new(System))?;
             counters.archive = Some(follower.metrics());
+            relief.control = Some(follower.control());
             Some(Box::new(Closing {
                 follower,
                 flush: flush_archive,
+                relief: relief.clone(),
             }) as Box<dyn Follower>)
         }
     };
@@ -162,6 +187,7 @@ pub fn open(
         publish,
         archive,
         counters,
+        relief,
     }))
 }
 
@@ -183,11 +209,14 @@ fn topic_names(config: &Config, facts: &dyn Facts, published: Seq) -> Result<Vec
 struct Closing {
     follower: Archive,
     flush: bool,
+    relief: Relief,
 }
 
 impl Follower for Closing {
     fn advance(&mut self, upto: Seq) -> Result<Seq, Fault> {
-        self.follower.advance(upto)
+        let position = self.follower.advance(upto);
+        self.relief.asked.store(false, Ordering::Release);
+        position
     }
 
     fn close(&mut self, upto: Seq) -> Result<Seq, Fault> {
@@ -198,6 +227,9 @@ impl Follower for Closing {
     }
 
     fn due(&self) -> Option<std::time::Instant> {
+        if self.relief.asked.load(Ordering::Acquire) {
+            return Some(clock::now());
+        }
         self.follower.due()
     }
 }

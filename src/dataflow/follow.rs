@@ -4,7 +4,8 @@
 //! may read and passes on how far it has come. Marks that come while it works are taken together: only
 //! the newest counts. The operator holds one capability, its oldest.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::Duration;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -19,6 +20,9 @@ use crate::follower::Follower;
 use crate::stop;
 
 use super::message::{Mark, Position, Who};
+
+/// A follower may want to be called for a reason that comes from elsewhere (R29).
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How far a follower may go.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +132,21 @@ fn work(
     }
 }
 
+/// The next ticket, or a time-out when the follower wants to be called without one.
 fn wait(follower: &dyn Follower, tickets: &Receiver<Ticket>) -> Result<Ticket, RecvTimeoutError> {
-    match follower.due() {
-        None => tickets.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        Some(due) => tickets.recv_timeout(due.saturating_duration_since(clock::now())),
+    loop {
+        let due = follower
+            .due()
+            .map(|due| due.saturating_duration_since(clock::now()));
+        if due.is_some_and(|due| due.is_zero()) {
+            return tickets.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
+        }
+        match tickets.recv_timeout(due.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)) {
+            Err(RecvTimeoutError::Timeout) => {}
+            answer => return answer,
+        }
     }
 }

@@ -205,11 +205,9 @@ impl Bench {
         outcomes
     }
 
-    /// What was published since the last call, sorted.
+    /// What was published since the last call.
     pub fn published(&self) -> Vec<Published> {
-        let mut changes = std::mem::take(&mut self.published.lock().expect("no panic").changes);
-        changes.sort();
-        changes
+        std::mem::take(&mut self.published.lock().expect("no panic").changes)
     }
 }
 
