@@ -13,17 +13,24 @@
 //! * the file `CURRENT` is replaced by one that names the copy: from here on it is the store;
 //! * the old generation is removed when nobody reads it any more.
 //!
+//! sled may lose pages, or fall back to what it was, without a word when its file is damaged. So every
+//! batch carries its number and a sum over all that the store holds after it, a flush writes that
+//! number into `CURRENT`, and an open compares (R28).
+//!
 //! A crash leaves what `CURRENT` names, and perhaps another generation, which the next open removes.
 //! A copy that fails (a full disk) is given up, and the store goes on as it is.
 
+mod directory;
 mod memory;
+mod sum;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -31,6 +38,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::memory::MemoryStore;
+
+use self::directory::{CURRENT, current, files, generations, is_new, path, set_current, sync};
+use self::sum::Sum;
 
 use crate::error::Error;
 
@@ -111,7 +121,8 @@ const SEGMENT_BYTES: usize = 2 << 20;
 const SPREAD_MAX: (u64, u64) = (17, 10);
 /// ... and this, which a small store is not worth copying for.
 const SPREAD_BYTES: u64 = 4 << 20;
-const CURRENT: &str = "CURRENT";
+/// The key of the [`Sum`]; after every other.
+const SUM: [u8; 16] = [0xff; 16];
 
 /// A store in a directory.
 #[derive(Debug)]
@@ -127,14 +138,18 @@ pub struct SledStore {
 #[derive(Debug)]
 struct Current {
     generation: Arc<Generation>,
+    /// Of what it holds.
+    sum: Sum,
     /// While it is copied: the batches applied since.
     meanwhile: Option<Vec<sled::Batch>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flushing {
     /// Up to this it is not worth asking how much is held.
     bytes_max: u64,
+    /// The last batch that is durable, as `CURRENT` says.
+    batch: u64,
 }
 
 impl SledStore {
@@ -149,16 +164,18 @@ impl SledStore {
             path: dir.to_owned(),
             what,
         };
-        let number = match current(dir)? {
-            Some(number) if path(dir, number).is_dir() => number,
-            Some(number) => return Err(damaged(format!("has lost its directory {number:010}"))),
+        let (number, flushed) = match current(dir)? {
+            Some(named) if path(dir, named.0).is_dir() => named,
+            Some((number, _)) => {
+                return Err(damaged(format!("has lost its directory {number:010}")));
+            }
             None if is_new(dir)? => {
                 let first = path(dir, 1);
                 fs::create_dir_all(&first).map_err(Error::io("create", &first))?;
-                set_current(dir, 1)?;
+                set_current(dir, 1, 0)?;
                 let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
                 sync(parent.unwrap_or(Path::new(".")))?;
-                1
+                (1, 0)
             }
             None => return Err(damaged(format!("has lost its file {CURRENT}"))),
         };
@@ -170,6 +187,12 @@ impl SledStore {
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
         }
         let generation = Generation::open(dir, number, cache_bytes)?;
+        let (bytes, sum) = generation.verify()?;
+        if sum.batch < flushed {
+            return Err(damaged(
+                "is damaged: the last of what it held is gone".to_owned(),
+            ));
+        }
         generation.flush()?;
         sync(dir)?;
         Ok(SledStore {
@@ -177,9 +200,13 @@ impl SledStore {
             cache_bytes,
             current: Mutex::new(Current {
                 generation: Arc::new(generation),
+                sum,
                 meanwhile: None,
             }),
-            flushing: Mutex::default(),
+            flushing: Mutex::new(Flushing {
+                bytes_max: spread_max(bytes),
+                batch: flushed,
+            }),
         })
     }
 
@@ -204,7 +231,7 @@ impl SledStore {
         };
         // IMPORTANT: durable before it is named, and named before the old one is doomed.
         new.doom(false);
-        set_current(&self.dir, new.number)?;
+        set_current(&self.dir, new.number, current.sum.batch)?;
         current.generation.doom(true);
         current.generation = Arc::new(new);
         Ok(true)
@@ -252,32 +279,57 @@ impl PageStore for SledStore {
     }
 
     fn apply(&self, batch: Vec<Write>) -> Result<(), Error> {
+        let mut current = self.current();
+        let Current {
+            generation,
+            sum: known,
+            meanwhile,
+        } = &mut *current;
+        let mut sum = *known;
         let mut writes = sled::Batch::default();
-        for (key, value) in batch {
+        // Of several writes to one key the last one counts.
+        for (key, value) in batch.into_iter().collect::<BTreeMap<_, _>>() {
+            if let Some(old) = generation.guard(|| generation.db.get(&key))? {
+                sum.remove(&key, &old);
+            }
             match value {
-                Some(value) => writes.insert(key, value),
+                Some(value) => {
+                    sum.add(&key, &value);
+                    writes.insert(key, value);
+                }
                 None => writes.remove(key),
             }
         }
-        let mut current = self.current();
-        if let Some(meanwhile) = &mut current.meanwhile {
+        sum.batch += 1;
+        writes.insert(&SUM, &sum.encode());
+        if let Some(meanwhile) = meanwhile {
             meanwhile.push(writes.clone());
         }
-        current.generation.apply(writes)
+        generation.apply(writes)?;
+        *known = sum;
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), Error> {
         let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let generation = self.generation();
+        let (generation, batch) = {
+            let current = self.current();
+            (current.generation.clone(), current.sum.batch)
+        };
+        if batch == flushing.batch {
+            return Ok(());
+        }
         generation.flush()?;
+        // IMPORTANT: only now, or after a power cut the store seems to have lost batches.
+        set_current(&self.dir, generation.number, batch)?;
+        flushing.batch = batch;
         let bytes = generation.bytes()?;
         if bytes <= flushing.bytes_max {
             return Ok(());
         }
-        let (times, parts) = SPREAD_MAX;
-        flushing.bytes_max = generation.held()? / parts * times + SPREAD_BYTES;
+        flushing.bytes_max = spread_max(generation.held()?);
         if bytes > flushing.bytes_max && !self.renew(&generation)? {
-            flushing.bytes_max = bytes / parts * times;
+            flushing.bytes_max = spread_max(bytes);
         }
         Ok(())
     }
@@ -371,13 +423,40 @@ impl Generation {
             .sum())
     }
 
-    /// Bytes of the pairs.
+    /// Bytes of the pairs; about, while batches are applied.
     fn held(&self) -> Result<u64, Error> {
-        let (mut pairs, mut bytes) = (self.db.iter(), 0);
-        while let Some((key, value)) = self.guard(|| pairs.next().transpose())? {
-            bytes += (key.len() + value.len()) as u64;
-        }
+        let mut bytes = 0;
+        self.each(|key, value| bytes += (key.len() + value.len()) as u64)?;
         Ok(bytes)
+    }
+
+    /// Bytes of the pairs, and their sum, which is the one they should have. Nobody writes meanwhile.
+    fn verify(&self) -> Result<(u64, Sum), Error> {
+        let (mut bytes, mut sum, mut stated) = (0, Sum::default(), Some(Sum::default()));
+        self.each(|key, value| {
+            if *key == SUM {
+                stated = Sum::decode(value);
+                return;
+            }
+            bytes += (key.len() + value.len()) as u64;
+            sum.add(key, value);
+        })?;
+        sum.batch = stated.map_or(0, |stated| stated.batch);
+        if stated == Some(sum) {
+            return Ok((bytes, sum));
+        }
+        Err(Error::Store {
+            path: self.dir.clone(),
+            what: "is damaged: some of what it held is gone".to_owned(),
+        })
+    }
+
+    fn each(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        let mut pairs = self.db.iter();
+        while let Some((key, value)) = self.guard(|| pairs.next().transpose())? {
+            visit(&key, &value);
+        }
+        Ok(())
     }
 }
 
@@ -411,6 +490,12 @@ impl DoubleEndedIterator for SledRange {
     }
 }
 
+/// The files' size above which pairs of so many bytes are copied.
+fn spread_max(bytes: u64) -> u64 {
+    let (times, parts) = SPREAD_MAX;
+    bytes / parts * times + SPREAD_BYTES
+}
+
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
@@ -435,58 +520,6 @@ fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Err
     }
 }
 
-fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:010}"))
-}
-
-/// The generation that `CURRENT` names.
-fn current(dir: &Path) -> Result<Option<u64>, Error> {
-    let path = dir.join(CURRENT);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text.trim_end().parse().ok()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &path)(error)),
-    }
-}
-
-/// Whether nothing was ever put into `dir`; a crash may have left an empty first generation.
-fn is_new(dir: &Path) -> Result<bool, Error> {
-    for number in generations(dir)? {
-        let path = path(dir, number);
-        if fs::read_dir(&path)
-            .map_err(Error::io("list", &path))?
-            .next()
-            .is_some()
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn set_current(dir: &Path, number: u64) -> Result<(), Error> {
-    let (path, new) = (dir.join(CURRENT), dir.join("CURRENT.new"));
-    let write = || {
-        let mut file = fs::File::create(&new)?;
-        writeln!(file, "{number:010}")?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(Error::io("write", &path))?;
-    sync(dir)
-}
-
-/// The generations in `dir`, whole or not.
-fn generations(dir: &Path) -> Result<Vec<u64>, Error> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let name = entry.map_err(Error::io("list", dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.parse().ok());
-        numbers.extend(number.filter(|number| path(dir, *number) == dir.join(&name)));
-    }
-    Ok(numbers)
-}
-
 fn failure(dir: &Path, error: sled::Error) -> Error {
     match error {
         sled::Error::Io(source) => Error::io("use", dir)(source),
@@ -494,26 +527,5 @@ fn failure(dir: &Path, error: sled::Error) -> Error {
             path: dir.to_owned(),
             what: format!("cannot be used: {other}"),
         },
-    }
-}
-
-/// The files, not the directories, in `dir`.
-fn files(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let entry = entry.map_err(Error::io("list", dir))?;
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            files.push(entry.path());
-        }
-    }
-    Ok(files)
-}
-
-/// A file that sled removed meanwhile needs no sync.
-fn sync(path: &Path) -> Result<(), Error> {
-    match fs::File::open(path) {
-        Ok(file) => file.sync_all().map_err(Error::io("sync", path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("open", path)(error)),
     }
 }

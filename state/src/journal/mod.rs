@@ -3,11 +3,11 @@
 //! An epoch is sealed when the fsync after its last frame has returned; before that no reader sees
 //! any of it (R12). Bodies of batches are opaque here.
 //!
-//! * [`frame`]: batches and control frames; [`facts`]: what control frames say.
-//! * [`segment`]: the files that frames are in, and how one comes to be (R14).
-//! * [`cursor`]: reads the frames of a segment; [`reader`]: reads sealed batches across segments.
-//! * [`recover`]: what an open makes of the files it finds (R13, R14).
-//! * [`disk`]: every access to the file system.
+//! * `frame`: batches and control frames; `facts`: what control frames say.
+//! * `segment`: the files that frames are in, and how one comes to be (R14).
+//! * `cursor`: reads the frames of a segment; `reader`: reads sealed batches across segments.
+//! * `recover`: what an open makes of the files it finds (R13, R14).
+//! * `disk`: every access to the file system.
 //!
 //! Errors: after a failed write or fsync the cache may lie about what is in the file, so the journal
 //! gives that error to every later call and the process ends; the next open sorts it out (R15).

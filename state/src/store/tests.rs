@@ -132,6 +132,8 @@ fn a_copy_has_what_is_written_while_it_is_made_and_old_readers_read_on() {
             begun.store(true, Ordering::Release);
             for _ in 0..3 {
                 assert!(store.renew(&store.generation()).unwrap());
+                store.flushing.lock().unwrap().bytes_max = 0;
+                store.flush().unwrap();
             }
         });
         while !begun.load(Ordering::Acquire) {
@@ -205,7 +207,7 @@ fn crash_during_a_copy_leaves_the_store_that_current_names() {
         error.to_string().contains("lost its file CURRENT"),
         "{error}"
     );
-    set_current(dir.path(), number + 1).unwrap();
+    set_current(dir.path(), number + 1, 0).unwrap();
     let error = SledStore::open(dir.path(), 1 << 20).unwrap_err();
     assert!(error.to_string().contains("lost its directory"), "{error}");
 }
@@ -242,4 +244,92 @@ fn a_damaged_store_is_an_error_or_whole_and_never_a_panic_or_a_loss() {
         assert!(!panic_is_caught());
     }
     assert!(errors > 5, "{errors}");
+}
+
+#[test]
+fn r28_a_store_that_is_whole_but_older_than_what_was_flushed_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || SledStore::open(dir.path(), 1 << 20);
+    let store = open().unwrap();
+    store.apply(vec![put(b"a", b"1")]).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let db = path(dir.path(), 1);
+    let old = tempfile::tempdir().unwrap();
+    for file in files(&db).unwrap() {
+        fs::copy(&file, old.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let store = open().unwrap();
+    store.apply(vec![put(b"a", b"2")]).unwrap();
+    drop(store);
+    drop(open().expect("what was never flushed may be there or not"));
+    let store = open().unwrap();
+    store.apply(vec![put(b"a", b"3")]).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    for file in files(&db).unwrap() {
+        fs::remove_file(file).unwrap();
+    }
+    for file in files(old.path()).unwrap() {
+        fs::copy(&file, db.join(file.file_name().unwrap())).unwrap();
+    }
+    let error = open().unwrap_err().to_string();
+    assert!(
+        error.contains("the last of what it held is gone"),
+        "{error}"
+    );
+}
+
+#[test]
+fn r28_a_store_that_lost_a_pair_or_has_an_older_one_is_damaged() {
+    for older in [None, Some(b"old")] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+        store
+            .apply(vec![put(b"a", b"old"), put(b"b", b"1")])
+            .unwrap();
+        store.apply(vec![put(b"a", b"new")]).unwrap();
+        store.flush().unwrap();
+        let db = store.generation().db.clone();
+        match older {
+            Some(value) => db.insert(b"a", value).unwrap(),
+            None => db.remove(b"a").unwrap(),
+        };
+        db.flush().unwrap();
+        drop((db, store));
+        let error = SledStore::open(dir.path(), 1 << 20)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("some of what it held is gone"), "{error}");
+    }
+}
+
+#[test]
+fn a_flush_may_look_at_everything_while_batches_are_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    // So many that looking at them takes longer than a batch.
+    let many = (0..20_000_u32).map(|number| put(&number.to_be_bytes(), b"value"));
+    store.apply(many.collect()).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..u32::MAX {
+                if done.load(Ordering::Acquire) {
+                    break;
+                }
+                store.apply(vec![put(&[0], &number.to_le_bytes())]).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let mut flushed = Ok(());
+        for _ in 0..10 {
+            store.flushing.lock().unwrap().bytes_max = 0;
+            flushed = flushed.and(store.flush());
+        }
+        done.store(true, Ordering::Release);
+        flushed.unwrap();
+    });
+    drop(store);
+    SledStore::open(dir.path(), 1 << 20).unwrap();
 }
