@@ -21,7 +21,6 @@ use crate::change::Seq;
 use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
-use crate::io::archive::POSITION as ARCHIVE_POSITION;
 use crate::ledger::Ledger;
 use crate::reset;
 
@@ -31,6 +30,9 @@ const STORE_CACHE_BYTES: u64 = 32 << 20;
 const STORE_POSITION: &str = "position";
 /// Named value in the store: the journal that it belongs to.
 const STORE_LINEAGE: &str = "lineage";
+
+/// Where the archive began.
+const ARCHIVE_START: &str = "archive/start";
 
 /// A directory that this process has for itself.
 pub struct Directory {
@@ -89,7 +91,7 @@ impl Directory {
                 Some(text) => Seq(text.parse().map_err(|_| damaged_fact(who.fact(), text))?),
             };
             let position = match (who, written) {
-                (Who::Archive, None) => self.archive_start(&positions)?,
+                (Who::Archive, None) => self.start_archive(positions[&Who::Publish])?,
                 _ => position,
             };
             if position.0 + 1 < self.oldest.0 || position > self.start.seq {
@@ -108,15 +110,15 @@ impl Directory {
         Ok(positions)
     }
 
-    /// An archive that has no object yet is where it began; one that is added now, where publish is.
-    fn archive_start(&self, positions: &BTreeMap<Who, Seq>) -> Result<Seq, Fault> {
-        match self.ledger.get(ARCHIVE_POSITION) {
-            Some(text) => {
-                let position = text.parse().map(Seq);
-                position.map_err(|_| damaged_fact(ARCHIVE_POSITION, &text))
-            }
-            None => Ok(*positions.get(&Who::Publish).unwrap_or(&Seq(0))),
-        }
+    /// An archive that was added now starts where publish is (R32).
+    fn start_archive(&self, published: Seq) -> Result<Seq, Fault> {
+        let text = Some(published.to_string());
+        let facts =
+            [ARCHIVE_START, Who::Archive.fact()].map(|name| (name.to_owned(), text.clone()));
+        // IMPORTANT: durable before anything more is published; a start that were found out again
+        // after a crash would leave out what was published in between.
+        self.ledger.set(facts.to_vec(), true)?;
+        Ok(published)
     }
 
     /// Opens the pages.
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(archive(), Seq(1));
         directory
             .ledger
-            .set(fact(ARCHIVE_POSITION, "0"), true)
+            .set(fact(Who::Archive.fact(), "0"), true)
             .unwrap();
         assert_eq!(archive(), Seq(0), "its first changes are still waiting");
     }

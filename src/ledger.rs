@@ -281,9 +281,8 @@ impl Writer {
                 for (name, _) in &facts {
                     self.lazy.remove(name);
                 }
-                if done.is_some() && !self.lazy.is_empty() {
-                    let lazy: Vec<_> = std::mem::take(&mut self.lazy).into_iter().collect();
-                    self.journal.record(&lazy)?;
+                if done.is_some() {
+                    self.record_lazy()?;
                 }
                 if !facts.is_empty() {
                     self.journal.record(&facts)?;
@@ -291,13 +290,24 @@ impl Writer {
                 synced.extend(done);
             }
             Command::Lazy(facts) => self.lazy.extend(facts),
-            Command::Retire(past) if !self.open => {
+            Command::Retire(past) if !self.open && self.journal.retirable(past) => {
+                // IMPORTANT: the positions that allow it first, or a crash in between leaves positions
+                // below the oldest batch (R16).
+                self.record_lazy()?;
                 self.journal.retire(past)?;
             }
             // Asked again with the next position.
             Command::Retire(_) => {}
         }
         Ok(())
+    }
+
+    fn record_lazy(&mut self) -> Result<(), deltapoll_state::error::Error> {
+        let lazy: Vec<_> = std::mem::take(&mut self.lazy).into_iter().collect();
+        if lazy.is_empty() {
+            return Ok(());
+        }
+        self.journal.record(&lazy)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::io::archive::{Archive, Settings, System};
 use crate::io::kafka::incarnation;
 use crate::io::kafka::{self, KafkaPublisher, Setup};
 use crate::io::lineage;
+use crate::io::local::{self, LocalPublisher};
 use crate::io::object::Objects;
 use crate::republish;
 use crate::stop::Stop;
@@ -112,7 +113,30 @@ pub fn open(
                 plan.topics.into_iter().map(topic).collect(),
             )
         }
-        None => return Err(Fault::usage("no local topic log yet")),
+        None => {
+            let publisher = LocalPublisher::open(local::Setup {
+                data_dir: directory.path().to_owned(),
+                retain: config.local.retain,
+                lineage: lineage.clone(),
+                logs: logs.clone(),
+                position: positions[&Who::Publish],
+                sealed: directory.start.seq,
+            })?;
+            let record_max = config
+                .limits
+                .record_max
+                .map_or(u64::from(u32::MAX), |most| most.0);
+            let record_max = usize::try_from(record_max).unwrap_or(usize::MAX);
+            let topic = Topic {
+                partitions: 1,
+                record_max,
+            };
+            let names = topic_names(config, ledger, positions[&Who::Publish])?;
+            (
+                Box::new(publisher),
+                names.into_iter().map(|name| (name, topic)).collect(),
+            )
+        }
     };
     let archive = match &config.archive {
         None => None,

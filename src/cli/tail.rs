@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::io::kafka;
+use crate::io::{kafka, local};
 use crate::signals;
 use crate::stop::Stop;
 
@@ -41,7 +41,17 @@ pub fn run(config: &Config, args: &Args) -> Result<ExitCode, Fault> {
             &mut out,
             &flag,
         )?,
-        None => return Err(Fault::failed("the local topic log cannot be read yet")),
+        None => {
+            let (data_dir, topic) = (&config.data_dir, &args.topic);
+            local::tail(
+                data_dir,
+                topic,
+                args.from_start,
+                args.follow,
+                &mut out,
+                &flag,
+            )?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

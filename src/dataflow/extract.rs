@@ -1,4 +1,4 @@
-//! Extract: from bytes to columns, on all workers.
+//! Extract: from bytes to rows, on all workers.
 //!
 //! Checks every byte of a piece (R4), finds each entry's key and hashes key and raw bytes. What goes
 //! on is one chunk per piece and owner, and one trailer per piece to every worker (R3); nothing is
@@ -18,7 +18,7 @@ use crate::io::json::hash::{self, RecordKey};
 use crate::snapshot::{CellPlan, Plan};
 
 use super::message::{
-    Chunk, Counts, Extracted, ExtractedItem, PollRef, Polled, PolledItem, Trailer,
+    Chunk, Counts, Extracted, ExtractedItem, PollRef, Polled, PolledItem, Row, Trailer,
 };
 
 /// Builds the operator.
@@ -70,7 +70,7 @@ impl Extractor {
                 .0
                 .into_iter()
                 .enumerate()
-                .filter(|(_, c)| !c.hash.is_empty())
+                .filter(|(_, c)| !c.rows.is_empty())
             {
                 give(to, ExtractedItem::Chunk(chunk));
             }
@@ -97,10 +97,7 @@ impl Chunks {
             of,
             number,
             bytes: bytes.clone(),
-            hash: Vec::with_capacity(capacity),
-            raw: Vec::with_capacity(capacity),
-            offset: Vec::with_capacity(capacity),
-            length: Vec::with_capacity(capacity),
+            rows: Vec::with_capacity(capacity),
         };
         Chunks((0..workers).map(chunk).collect())
     }
@@ -111,11 +108,12 @@ impl Chunks {
         let counts = extract::scan(bytes, &cell.keys, |entry| {
             let Some(key) = entry.key else { return };
             let hash = record_key.hash(seed, key);
-            let chunk = &mut self.0[range::owner(hash, workers)];
-            chunk.hash.push([hash.top(), hash.0 as u64]);
-            chunk.raw.push(hash::raw(seed, entry.bytes));
-            chunk.offset.push(entry.offset);
-            chunk.length.push(entry.len);
+            self.0[range::owner(hash, workers)].rows.push(Row {
+                hash: [hash.top(), hash.0 as u64],
+                raw: hash::raw(seed, entry.bytes),
+                offset: entry.offset,
+                length: entry.len,
+            });
         });
         let counts = counts.map_err(|malformed| malformed.to_string())?;
         Ok(Counts {

@@ -91,7 +91,7 @@ pub enum ExtractedItem {
     Close,
 }
 
-/// The entries of one piece that one worker owns: columns of equal length.
+/// The entries of one piece that one worker owns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chunk {
     /// The snapshot.
@@ -100,14 +100,21 @@ pub struct Chunk {
     pub number: u32,
     /// The piece's bytes, which the offsets point into.
     pub bytes: Bytes,
-    /// Key hashes, two halves each, the top half first: 8-byte alignment keeps references small.
-    pub hash: Vec<[u64; 2]>,
-    /// Fingerprints of the raw bytes.
-    pub raw: Vec<u64>,
-    /// Where each entry starts.
-    pub offset: Vec<u32>,
+    /// In the order of the piece.
+    pub rows: Vec<Row>,
+}
+
+/// One entry of a chunk: 32 bytes without a gap.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// Key hash in two halves, the top half first: 8-byte alignment keeps rows small.
+    pub hash: [u64; 2],
+    /// Fingerprint of the raw bytes.
+    pub raw: u64,
+    /// Where the entry starts.
+    pub offset: u32,
     /// How long it is.
-    pub length: Vec<u32>,
+    pub length: u32,
 }
 
 /// How a piece fared (R3).
@@ -202,7 +209,7 @@ impl Who {
         match self {
             Who::Remember => "position/remember",
             Who::Publish => "position/publish",
-            Who::Archive => "position/archive",
+            Who::Archive => "archive/position",
         }
     }
 }

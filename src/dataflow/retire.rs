@@ -55,11 +55,12 @@ impl Retiring {
         );
         if known.0 < position.seq {
             *known = Seq(position.seq);
-            let fact = (
-                position.who.fact().to_owned(),
-                Some(position.seq.to_string()),
-            );
-            self.ledger.set_lazily(vec![fact]);
+            if position.who != Who::Archive {
+                // The archive records its own, together with its objects.
+                let fact = position.who.fact().to_owned();
+                let text = position.seq.to_string();
+                self.ledger.set_lazily(vec![(fact, Some(text))]);
+            }
             let least = self
                 .positions
                 .values()

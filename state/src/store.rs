@@ -2,14 +2,35 @@
 //!
 //! The store is never the only copy of anything that is not published: it can be made again. A batch
 //! is atomic whatever happens, and durable once [`PageStore::flush`] has returned.
+//!
+//! sled by itself takes three to four times what it holds: it gives back a segment when half of it is
+//! garbage, and a node is written ten times before its old versions are dropped. So its files are a
+//! *generation*, `<number, %010d>/`, and a flush that finds them too large copies what they hold into
+//! the next one:
+//!
+//! * while it is copied, batches go to the old generation and are remembered;
+//! * these are applied to the copy, which is then made durable;
+//! * the file `CURRENT` is replaced by one that names the copy: from here on it is the store;
+//! * the old generation is removed when nobody reads it any more.
+//!
+//! A crash leaves what `CURRENT` names, and perhaps another generation, which the next open removes.
+//! A copy that fails (a full disk) is given up, and the store goes on as it is.
 
-use std::collections::BTreeMap;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
 use std::fmt;
 use std::fs;
-use std::ops::{Bound, Deref};
+use std::io::{ErrorKind, Write as _};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::memory::MemoryStore;
 
 use crate::error::Error;
 
@@ -32,6 +53,12 @@ impl Deref for Bytes {
             Held::Sled(bytes) => bytes,
             Held::Own(bytes) => bytes,
         }
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(bytes: Arc<[u8]>) -> Bytes {
+        Bytes(Held::Own(bytes))
     }
 }
 
@@ -80,12 +107,34 @@ pub trait PageStore: Send + Sync + fmt::Debug {
 /// sled keeps up to 16 pairs in a node, writes a node as one item, and puts an item that is larger
 /// than a quarter of a segment into a file of its own, which it does not sync.
 const SEGMENT_BYTES: usize = 2 << 20;
+/// A generation is copied when its files are larger than this many times what it holds ...
+const SPREAD_MAX: (u64, u64) = (17, 10);
+/// ... and this, which a small store is not worth copying for.
+const SPREAD_BYTES: u64 = 4 << 20;
+const CURRENT: &str = "CURRENT";
 
 /// A store in a directory.
 #[derive(Debug)]
 pub struct SledStore {
-    db: sled::Db,
     dir: PathBuf,
+    cache_bytes: u64,
+    current: Mutex<Current>,
+    /// Held for one flush or copy at a time.
+    flushing: Mutex<Flushing>,
+}
+
+/// What every verb needs, for a moment.
+#[derive(Debug)]
+struct Current {
+    generation: Arc<Generation>,
+    /// While it is copied: the batches applied since.
+    meanwhile: Option<Vec<sled::Batch>>,
+}
+
+#[derive(Debug, Default)]
+struct Flushing {
+    /// Up to this it is not worth asking how much is held.
+    bytes_max: u64,
 }
 
 impl SledStore {
@@ -96,49 +145,110 @@ impl SledStore {
     /// [`Error::Store`] when it is damaged, [`Error::Io`] when the operating system refuses.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<SledStore, Error> {
         fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        let config = sled::Config::new()
-            .path(dir)
-            .cache_capacity(cache_bytes)
-            .segment_size(SEGMENT_BYTES)
-            .flush_every_ms(None);
-        // sled asserts some of what it expects to find.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        let opened = opened.map_err(|_| Error::Store {
+        let damaged = |what| Error::Store {
             path: dir.to_owned(),
-            what: "is damaged: it cannot be opened".to_owned(),
-        })?;
-        let db = opened.map_err(|error| failure(dir, error))?;
-        let store = SledStore {
-            db,
-            dir: dir.to_owned(),
+            what,
         };
-        store.flush()?;
-        for path in [dir, dir.parent().unwrap_or(dir)] {
-            sync(path)?;
+        let number = match current(dir)? {
+            Some(number) if path(dir, number).is_dir() => number,
+            Some(number) => return Err(damaged(format!("has lost its directory {number:010}"))),
+            None if is_new(dir)? => {
+                let first = path(dir, 1);
+                fs::create_dir_all(&first).map_err(Error::io("create", &first))?;
+                set_current(dir, 1)?;
+                let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+                sync(parent.unwrap_or(Path::new(".")))?;
+                1
+            }
+            None => return Err(damaged(format!("has lost its file {CURRENT}"))),
+        };
+        for other in generations(dir)?
+            .into_iter()
+            .filter(|other| *other != number)
+        {
+            let path = path(dir, other);
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
         }
-        Ok(store)
+        let generation = Generation::open(dir, number, cache_bytes)?;
+        generation.flush()?;
+        sync(dir)?;
+        Ok(SledStore {
+            dir: dir.to_owned(),
+            cache_bytes,
+            current: Mutex::new(Current {
+                generation: Arc::new(generation),
+                meanwhile: None,
+            }),
+            flushing: Mutex::default(),
+        })
     }
 
-    fn blobs(&self) -> Result<Vec<PathBuf>, Error> {
-        files(&self.dir.join("blobs"))
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn generation(&self) -> Arc<Generation> {
+        self.current().generation.clone()
+    }
+
+    /// Copies what the current generation holds into the next one and goes on with that; `false`: the
+    /// copy failed, and nothing has changed.
+    fn renew(&self, old: &Generation) -> Result<bool, Error> {
+        self.current().meanwhile = Some(Vec::new());
+        let copied = self.copy(old);
+        // From here on batches wait; what came in since the copy began is little.
+        let mut current = self.current();
+        let meanwhile = current.meanwhile.take().unwrap_or_default();
+        let Ok(new) = copied.and_then(|new| new.catch_up(meanwhile)) else {
+            return Ok(false);
+        };
+        // IMPORTANT: durable before it is named, and named before the old one is doomed.
+        new.doom(false);
+        set_current(&self.dir, new.number)?;
+        current.generation.doom(true);
+        current.generation = Arc::new(new);
+        Ok(true)
+    }
+
+    /// sled lays a copy out densely, each value written once, if all keys come first, in order, and
+    /// then, in order again, the values.
+    fn copy(&self, old: &Generation) -> Result<Generation, Error> {
+        let path = path(&self.dir, old.number + 1);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+        let new = Generation::open(&self.dir, old.number + 1, self.cache_bytes)?;
+        new.doom(true);
+        for with_value in [false, true] {
+            let mut pairs = old.db.iter();
+            while let Some((key, value)) = old.guard(|| pairs.next().transpose())? {
+                let value = if with_value {
+                    value
+                } else {
+                    sled::IVec::default()
+                };
+                new.guard(|| new.db.insert(key, value))?;
+            }
+        }
+        new.flush()?;
+        Ok(new)
     }
 }
 
 impl PageStore for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let value = self
-            .db
-            .get(key)
-            .map_err(|error| failure(&self.dir, error))?;
+        let generation = self.generation();
+        let value = generation.guard(|| generation.db.get(key))?;
         Ok(value.map(|value| Bytes(Held::Sled(value))))
     }
 
     fn range(&self, from: &[u8], to: &[u8]) -> Pairs<'_> {
-        let pairs = self.db.range(from..=to);
-        Box::new(pairs.map(|pair| match pair {
-            Ok((key, value)) => Ok((Bytes(Held::Sled(key)), Bytes(Held::Sled(value)))),
-            Err(error) => Err(failure(&self.dir, error)),
-        }))
+        let generation = self.generation();
+        let pairs = generation.db.range(from..=to);
+        Box::new(SledRange { generation, pairs })
     }
 
     fn apply(&self, batch: Vec<Write>) -> Result<(), Error> {
@@ -149,34 +259,232 @@ impl PageStore for SledStore {
                 None => writes.remove(key),
             }
         }
-        let applied = self.db.apply_batch(writes);
-        applied.map_err(|error| failure(&self.dir, error))
+        let mut current = self.current();
+        if let Some(meanwhile) = &mut current.meanwhile {
+            meanwhile.push(writes.clone());
+        }
+        current.generation.apply(writes)
     }
 
     fn flush(&self) -> Result<(), Error> {
-        self.db.flush().map_err(|error| failure(&self.dir, error))?;
-        // IMPORTANT: sled's flush is sync_file_range, which a power cut does not respect.
-        for path in files(&self.dir)? {
-            sync(&path)?;
+        let mut flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.generation();
+        generation.flush()?;
+        let bytes = generation.bytes()?;
+        if bytes <= flushing.bytes_max {
+            return Ok(());
         }
-        let blobs = self.blobs()?;
-        for path in &blobs {
-            sync(path)?;
-        }
-        if !blobs.is_empty() {
-            sync(&self.dir.join("blobs"))?;
+        let (times, parts) = SPREAD_MAX;
+        flushing.bytes_max = generation.held()? / parts * times + SPREAD_BYTES;
+        if bytes > flushing.bytes_max && !self.renew(&generation)? {
+            flushing.bytes_max = bytes / parts * times;
         }
         Ok(())
     }
 
     fn bytes(&self) -> Result<u64, Error> {
-        let mut total = 0;
-        for path in files(&self.dir)?.into_iter().chain(self.blobs()?) {
-            // sled may remove a file meanwhile.
-            total += fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        }
-        Ok(total)
+        self.generation().bytes()
     }
+}
+
+/// One sled database.
+#[derive(Debug)]
+struct Generation {
+    number: u64,
+    db: sled::Db,
+    dir: PathBuf,
+    /// After `db`, so that it is closed before its files are removed.
+    doom: Doom,
+}
+
+/// Whether to remove the files at the end, and which.
+#[derive(Debug)]
+struct Doom(AtomicBool, PathBuf);
+
+impl Drop for Doom {
+    fn drop(&mut self) {
+        if self.0.load(Ordering::Acquire) {
+            // What is left is removed by the next open.
+            let _ = fs::remove_dir_all(&self.1);
+        }
+    }
+}
+
+impl Generation {
+    fn open(dir: &Path, number: u64, cache_bytes: u64) -> Result<Generation, Error> {
+        let dir = path(dir, number);
+        fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let config = sled::Config::new()
+            .path(&dir)
+            .cache_capacity(cache_bytes)
+            .segment_size(SEGMENT_BYTES)
+            .flush_every_ms(None);
+        Ok(Generation {
+            number,
+            db: guard(&dir, || config.open())?,
+            doom: Doom(AtomicBool::new(false), dir.clone()),
+            dir,
+        })
+    }
+
+    fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+        guard(&self.dir, call)
+    }
+
+    /// Whether the files are to be removed when nobody uses them any more.
+    fn doom(&self, doomed: bool) {
+        self.doom.0.store(doomed, Ordering::Release);
+    }
+
+    /// Applies `batches` and makes all durable.
+    fn catch_up(self, batches: Vec<sled::Batch>) -> Result<Generation, Error> {
+        for batch in batches {
+            self.apply(batch)?;
+        }
+        self.flush()?;
+        Ok(self)
+    }
+
+    fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
+        self.guard(|| self.db.apply_batch(batch))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.guard(|| self.db.flush())?;
+        // IMPORTANT: sled's flush is sync_file_range, which a power cut does not respect.
+        let blobs = self.dir.join("blobs");
+        for path in files(&self.dir)?.into_iter().chain(files(&blobs)?) {
+            sync(&path)?;
+        }
+        sync(&blobs)?;
+        sync(&self.dir)
+    }
+
+    /// Bytes of the files.
+    fn bytes(&self) -> Result<u64, Error> {
+        let files = files(&self.dir)?
+            .into_iter()
+            .chain(files(&self.dir.join("blobs"))?);
+        // sled may remove a file meanwhile.
+        Ok(files
+            .map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()))
+            .sum())
+    }
+
+    /// Bytes of the pairs.
+    fn held(&self) -> Result<u64, Error> {
+        let (mut pairs, mut bytes) = (self.db.iter(), 0);
+        while let Some((key, value)) = self.guard(|| pairs.next().transpose())? {
+            bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(bytes)
+    }
+}
+
+struct SledRange {
+    generation: Arc<Generation>,
+    pairs: sled::Iter,
+}
+
+impl SledRange {
+    fn pair(
+        &mut self,
+        pick: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
+    ) -> Option<Result<(Bytes, Bytes), Error>> {
+        let pair = self.generation.guard(|| pick(&mut self.pairs).transpose());
+        let held = |(key, value)| (Bytes(Held::Sled(key)), Bytes(Held::Sled(value)));
+        pair.map(|pair| pair.map(held)).transpose()
+    }
+}
+
+impl Iterator for SledRange {
+    type Item = Result<(Bytes, Bytes), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.pair(sled::Iter::next)
+    }
+}
+
+impl DoubleEndedIterator for SledRange {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.pair(sled::Iter::next_back)
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would become an [`Error::Store`]: sled asserts some of what it
+/// expects to find on disk. For a panic hook that ends the process (R15), which must not do so then.
+#[must_use]
+pub fn panic_is_caught() -> bool {
+    GUARDED.get()
+}
+
+fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Error> {
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    match result {
+        Ok(result) => result.map_err(|error| failure(dir, error)),
+        Err(_) => Err(Error::Store {
+            path: dir.to_owned(),
+            what: "is damaged: what it holds makes no sense".to_owned(),
+        }),
+    }
+}
+
+fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:010}"))
+}
+
+/// The generation that `CURRENT` names.
+fn current(dir: &Path) -> Result<Option<u64>, Error> {
+    let path = dir.join(CURRENT);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim_end().parse().ok()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+/// Whether nothing was ever put into `dir`; a crash may have left an empty first generation.
+fn is_new(dir: &Path) -> Result<bool, Error> {
+    for number in generations(dir)? {
+        let path = path(dir, number);
+        if fs::read_dir(&path)
+            .map_err(Error::io("list", &path))?
+            .next()
+            .is_some()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn set_current(dir: &Path, number: u64) -> Result<(), Error> {
+    let (path, new) = (dir.join(CURRENT), dir.join("CURRENT.new"));
+    let write = || {
+        let mut file = fs::File::create(&new)?;
+        writeln!(file, "{number:010}")?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(Error::io("write", &path))?;
+    sync(dir)
+}
+
+/// The generations in `dir`, whole or not.
+fn generations(dir: &Path) -> Result<Vec<u64>, Error> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let name = entry.map_err(Error::io("list", dir))?.file_name();
+        let number = name.to_str().and_then(|name| name.parse().ok());
+        numbers.extend(number.filter(|number| path(dir, *number) == dir.join(&name)));
+    }
+    Ok(numbers)
 }
 
 fn failure(dir: &Path, error: sled::Error) -> Error {
@@ -207,169 +515,5 @@ fn sync(path: &Path) -> Result<(), Error> {
         Ok(file) => file.sync_all().map_err(Error::io("sync", path)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("open", path)(error)),
-    }
-}
-
-/// A store in memory, for tests and for what need not last.
-#[derive(Debug, Default)]
-pub struct MemoryStore {
-    pairs: Mutex<Map>,
-}
-
-type Map = BTreeMap<Arc<[u8]>, Arc<[u8]>>;
-
-impl MemoryStore {
-    fn pairs(&self) -> MutexGuard<'_, Map> {
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl PageStore for MemoryStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let value = self.pairs().get(key).cloned();
-        Ok(value.map(|value| Bytes(Held::Own(value))))
-    }
-
-    fn range(&self, from: &[u8], to: &[u8]) -> Pairs<'_> {
-        Box::new(MemoryRange {
-            store: self,
-            from: Bound::Included(from.into()),
-            to: Bound::Included(to.into()),
-        })
-    }
-
-    fn apply(&self, batch: Vec<Write>) -> Result<(), Error> {
-        let mut pairs = self.pairs();
-        for (key, value) in batch {
-            match value {
-                Some(value) => pairs.insert(key.into(), value.into()),
-                None => pairs.remove(&key[..]),
-            };
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn bytes(&self) -> Result<u64, Error> {
-        let pairs = self.pairs();
-        Ok(pairs.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum())
-    }
-}
-
-/// Looks at the store anew for each pair.
-struct MemoryRange<'a> {
-    store: &'a MemoryStore,
-    from: Bound<Arc<[u8]>>,
-    to: Bound<Arc<[u8]>>,
-}
-
-impl MemoryRange<'_> {
-    fn end(
-        &self,
-        pick: fn(&mut dyn DoubleEndedIterator<Item = Pair>) -> Option<Pair>,
-    ) -> Option<Pair> {
-        let (from, to) = (&self.from, &self.to);
-        if let (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) =
-            (from, to)
-            && (a > b
-                || (a == b && !matches!((from, to), (Bound::Included(_), Bound::Included(_)))))
-        {
-            return None;
-        }
-        let pairs = self.store.pairs();
-        let mut range = pairs.range::<Arc<[u8]>, _>((from.clone(), to.clone()));
-        pick(
-            &mut range
-                .by_ref()
-                .map(|(key, value)| (key.clone(), value.clone())),
-        )
-    }
-}
-
-type Pair = (Arc<[u8]>, Arc<[u8]>);
-
-fn own((key, value): Pair) -> Result<(Bytes, Bytes), Error> {
-    Ok((Bytes(Held::Own(key)), Bytes(Held::Own(value))))
-}
-
-impl Iterator for MemoryRange<'_> {
-    type Item = Result<(Bytes, Bytes), Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let pair = self.end(|range| range.next())?;
-        self.from = Bound::Excluded(pair.0.clone());
-        Some(own(pair))
-    }
-}
-
-impl DoubleEndedIterator for MemoryRange<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        let pair = self.end(|range| range.next_back())?;
-        self.to = Bound::Excluded(pair.0.clone());
-        Some(own(pair))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(key: &[u8], value: &[u8]) -> Write {
-        (key.to_vec(), Some(value.to_vec()))
-    }
-
-    fn keys(pairs: Pairs<'_>) -> Vec<Vec<u8>> {
-        pairs.map(|pair| pair.unwrap().0.to_vec()).collect()
-    }
-
-    fn behaves(store: &dyn PageStore) {
-        store
-            .apply(vec![put(b"b", b"1"), put(b"d", b"2"), put(b"a", b"3")])
-            .unwrap();
-        store
-            .apply(vec![
-                (b"a".to_vec(), None),
-                put(b"c", b"4"),
-                put(b"b", b"5"),
-            ])
-            .unwrap();
-        assert_eq!(store.get(b"b").unwrap().unwrap().deref(), b"5");
-        assert!(store.get(b"a").unwrap().is_none());
-        assert_eq!(keys(store.range(b"b", b"c")), [b"b", b"c"]);
-        assert_eq!(
-            store
-                .range(b"a", b"cc")
-                .next_back()
-                .unwrap()
-                .unwrap()
-                .1
-                .deref(),
-            b"4"
-        );
-        assert!(store.range(b"d", b"a").next().is_none());
-        store.flush().unwrap();
-        assert!(store.bytes().unwrap() > 0);
-    }
-
-    #[test]
-    fn both_stores_behave_alike() {
-        behaves(&MemoryStore::default());
-        let dir = tempfile::tempdir().unwrap();
-        behaves(&SledStore::open(dir.path(), 1 << 20).unwrap());
-        let again = SledStore::open(dir.path(), 1 << 20).unwrap();
-        assert_eq!(keys(again.range(b"", b"z")), [b"b", b"c", b"d"]);
-    }
-
-    #[test]
-    fn a_store_that_is_not_one_is_an_error_that_names_the_remedy() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("conf"), b"certainly no configuration").unwrap();
-        let error = SledStore::open(dir.path(), 1 << 20)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("`deltapoll state reset`"), "{error}");
     }
 }

@@ -12,6 +12,8 @@ mod bad_input;
 mod documents;
 /// The Kafka publisher on a real broker: fences, crashes, refusals.
 mod kafka;
+/// The local topic log: commits, crashes, retention, tail.
+mod local;
 /// The object server behaves as object_store expects of GCS.
 mod objects;
 /// The whole pipeline against served versions: workers, cells, kills.

@@ -30,7 +30,7 @@ fn the_object_server_conforms_to_what_object_store_expects_of_gcs() {
     let store = client(&server);
     block_on(async {
         integration::put_get_delete_list(&store).await;
-        integration::put_opts(&store, false).await;
+        integration::put_opts(&store, true).await;
         integration::get_opts(&store).await;
         integration::put_get_attributes(&store).await;
         integration::list_uses_directories_correctly(&store).await;

@@ -105,6 +105,7 @@ fn an_unchanged_poll_makes_no_batch_no_transaction_no_object_no_page_and_no_fsyn
         assert!(line.contains("0 objects, 0 pages written"), "{line}");
         line
     };
+    case.run(&["--rounds", "2"]).good();
     // What a start and a stop cost, and nothing for all the polls between.
     let few = sealed(case.run(&["--workers", "2", "--rounds", "2"]).good().out);
     let many = sealed(case.run(&["--workers", "2", "--rounds", "40"]).good().out);

@@ -68,3 +68,42 @@ fn r31_a_stop_in_the_middle_of_work_exits_0_and_the_next_start_goes_on() {
     case.settle();
     case.check();
 }
+
+#[test]
+fn the_demo_shows_changes_at_once_and_a_second_start_publishes_no_player_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = || {
+        let ended = Program::run(dir.path(), &["tail", "challenger", "--from-start"]).good();
+        let lines = ended
+            .out
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        let program = Program::start(dir.path(), &["--workers", "2"]);
+        wait_until("polls", PATIENCE, || {
+            (program.err().matches("first poll done").count() >= 2).then_some(())
+        });
+        for told in ["this is the demo", "tail challenger", "Avro objects go to"] {
+            assert!(program.err().contains(told), "{told}: {}", program.err());
+        }
+        program.interrupt();
+        program.wait().good();
+    }
+    let lines = read();
+    let added = lines
+        .iter()
+        .filter(|line| line["change"] == "added")
+        .count();
+    assert!(
+        (600..700).contains(&added),
+        "two ladders of 300 once, and who came since: {added}"
+    );
+    for pair in lines.windows(2) {
+        assert_eq!(
+            pair[0]["offset"].as_u64().unwrap() + 1,
+            pair[1]["offset"].as_u64().unwrap()
+        );
+    }
+}

@@ -50,20 +50,17 @@ pub struct Entries {
 
 impl Entries {
     fn new(chunks: Vec<Chunk>, pieces: u32) -> Entries {
-        let mut refs = Vec::with_capacity(chunks.iter().map(|chunk| chunk.hash.len()).sum());
+        let mut refs = Vec::with_capacity(chunks.iter().map(|chunk| chunk.rows.len()).sum());
         let mut bytes = vec![Bytes::new(); pieces as usize];
         for chunk in chunks {
             let piece = chunk.number;
-            for at in 0..chunk.hash.len() {
-                let (offset, length) = (chunk.offset[at], chunk.length[at]);
-                refs.push(Ref {
-                    hash: chunk.hash[at],
-                    raw: chunk.raw[at],
-                    piece,
-                    offset,
-                    length,
-                });
-            }
+            refs.extend(chunk.rows.iter().map(|row| Ref {
+                hash: row.hash,
+                raw: row.raw,
+                piece,
+                offset: row.offset,
+                length: row.length,
+            }));
             bytes[piece as usize] = chunk.bytes;
         }
         // The last of equal hashes is the one that counts (R6).

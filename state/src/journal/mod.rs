@@ -294,14 +294,9 @@ impl Journal {
     /// # Errors
     /// A failed fsync or removal; every later call then fails too (R15).
     pub fn retire(&mut self, past: Seq) -> Result<usize, Error> {
-        let due = |view: &View| {
-            view.segments
-                .get(1)
-                .is_some_and(|next| next.first <= past.next())
-        };
         self.attempt(|journal| {
             let mut retired = 0;
-            while due(&journal.readers.view()) {
+            while due(&journal.readers.view(), past) {
                 journal.seal()?;
                 let oldest = journal.readers.view().segments.pop_front();
                 let number = oldest.expect("there are two").number;
@@ -312,6 +307,12 @@ impl Journal {
             }
             Ok(retired)
         })
+    }
+
+    /// Whether [`Journal::retire`] would delete a segment.
+    #[must_use]
+    pub fn retirable(&self, past: Seq) -> bool {
+        due(&self.readers.view(), past)
     }
 
     /// What is sealed.
@@ -395,4 +396,11 @@ fn current(writer: &Writer) -> Segment {
         ends: None,
         bytes: 0,
     }
+}
+
+/// Whether all batches of the oldest segment are at or before `past`, and it is not the last.
+fn due(view: &View, past: Seq) -> bool {
+    view.segments
+        .get(1)
+        .is_some_and(|next| next.first <= past.next())
 }

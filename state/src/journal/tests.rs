@@ -203,6 +203,23 @@ fn a_flipped_bit_in_an_earlier_segment_is_damage_for_every_reader() {
 }
 
 #[test]
+fn r13_frames_that_an_open_wrote_anew_are_durable_without_further_proof() {
+    let (dir, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    with_tail(dir.path());
+    drop(open(dir.path()));
+    let whole = fs::read(segment::path(dir.path(), 2)).unwrap();
+    for at in 0..whole.len() {
+        let to = work.path().join(at.to_string());
+        copy(dir.path(), &to);
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(segment::path(&to, 2), bytes).unwrap();
+        let opened = Journal::open(&to, Options::default());
+        assert!(matches!(opened, Err(Error::Damaged { .. })), "byte {at}");
+    }
+}
+
+#[test]
 fn r13_a_hole_in_what_was_never_durable_is_a_torn_tail() {
     let dir = tempfile::tempdir().unwrap();
     let (durable, _) = with_tail(dir.path());

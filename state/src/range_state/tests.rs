@@ -140,6 +140,24 @@ fn r27_a_refreshed_fingerprint_is_written_only_beside_its_own_value_and_with_oth
 }
 
 #[test]
+fn r27_a_note_ends_a_refreshed_fingerprint() {
+    let mut state = state();
+    state.note(CELL, Epoch(1), vec![note(1, Some(1), b"")]);
+    state.refresh(
+        CELL,
+        KeyHash(1),
+        Fingerprint {
+            raw: 1001,
+            ..print(1)
+        },
+    );
+    state.note(CELL, Epoch(2), vec![note(1, Some(2), b"")]);
+    assert_eq!(values(&state), [(1, 2000)]);
+    state.write(Epoch(2)).unwrap();
+    assert_eq!((paged(&state), state.refreshed_count), (vec![(1, 2000)], 0));
+}
+
+#[test]
 fn refreshed_fingerprints_are_bounded() {
     let mut state = state();
     for hash in 0..REFRESHED_MAX as u128 + 10 {
@@ -222,6 +240,20 @@ impl World {
             });
             let notes = notes.collect();
             self.states[worker].note(CELL, Epoch(epoch), notes);
+        }
+    }
+
+    /// The same content in other bytes, if the key is there.
+    fn refresh(&mut self, hash: u128, offset: u64) {
+        if let Some(value) = as_of_one(&self.history, hash, u64::MAX) {
+            let raw = value * 1000 + offset;
+            let worker = owner(KeyHash(hash), self.states.len());
+            let print = Fingerprint {
+                raw,
+                ..print(value)
+            };
+            self.states[worker].refresh(CELL, KeyHash(hash), print);
+            self.refreshed.insert(hash, raw);
         }
     }
 
@@ -316,16 +348,9 @@ fn model_random_notes_writes_walks_and_crashes_agree_with_every_value_ever_decid
                 epochs.push((world.epoch, changes));
             }
             3 => {
-                let hash = pool[dice.below(pool.len() as u64) as usize];
-                if let Some(value) = as_of_one(&world.history, hash, u64::MAX) {
-                    let raw = value * 1000 + dice.below(1000);
-                    let worker = owner(KeyHash(hash), world.states.len());
-                    let print = Fingerprint {
-                        raw,
-                        ..print(value)
-                    };
-                    world.states[worker].refresh(CELL, KeyHash(hash), print);
-                    world.refreshed.insert(hash, raw);
+                for _ in 0..50 {
+                    let hash = pool[dice.below(pool.len() as u64) as usize];
+                    world.refresh(hash, dice.below(1000));
                 }
             }
             4 | 5 => {

@@ -44,11 +44,13 @@ struct Store {
     objects: BTreeMap<(String, String), Object>,
     /// By bucket, name and generation.
     generations: BTreeMap<(String, String, u64), Object>,
-    uploads: BTreeMap<String, BTreeMap<u32, Bytes>>,
+    uploads: BTreeMap<String, Upload>,
     last: u64,
     faults: Vec<Fault>,
-    puts: Vec<String>,
 }
+
+/// Attributes, and parts by number.
+type Upload = (Vec<(String, HeaderValue)>, BTreeMap<u32, Bytes>);
 
 #[derive(Clone)]
 struct Object {
@@ -94,11 +96,6 @@ impl ObjectServer {
         lock(&self.store).faults.extend(faults);
     }
 
-    /// The names that were asked to be put, refused ones included.
-    pub fn puts(&self) -> Vec<String> {
-        lock(&self.store).puts.clone()
-    }
-
     /// Faults that no request met.
     pub fn faults_left(&self) -> usize {
         lock(&self.store).faults.len()
@@ -111,12 +108,6 @@ impl ObjectServer {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, &object.bytes).unwrap();
         }
-    }
-
-    /// Puts an object as a stranger would.
-    pub fn plant(&self, bucket: &str, name: &str, bytes: &'static [u8]) {
-        let key = (bucket.to_owned(), name.to_owned());
-        lock(&self.store).put(key, Bytes::from_static(bytes), Vec::new());
     }
 }
 
@@ -172,7 +163,7 @@ async fn handle(State(store): State<Shared>, request: Request<Body>) -> Response
     let query: BTreeMap<String, String> = query(&parts.uri);
     match parts.method {
         Method::PUT if query.contains_key("uploadId") => part(&store, &query, bytes),
-        Method::POST => upload(&store, key, &query),
+        Method::POST => upload(&store, key, &query, &parts.headers),
         Method::PUT => put(&store, key, &parts.headers, bytes).await,
         Method::GET if key.1.is_empty() => list(&store, &key.0, &query),
         Method::GET | Method::HEAD => get(
@@ -215,7 +206,6 @@ fn close() -> ! {
 async fn put(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: Bytes) -> Response {
     let fault = {
         let mut store = lock(store);
-        store.puts.push(key.1.clone());
         if store.faults.is_empty() {
             None
         } else {
@@ -466,7 +456,7 @@ fn part(store: &Shared, query: &BTreeMap<String, String>, bytes: Bytes) -> Respo
     let mut store = lock(store);
     let number: u32 = query["partNumber"].parse().unwrap();
     match store.uploads.get_mut(&query["uploadId"]) {
-        Some(parts) => {
+        Some((_, parts)) => {
             parts.insert(number, bytes);
             tagged(u64::from(number)).into_response()
         }
@@ -474,22 +464,28 @@ fn part(store: &Shared, query: &BTreeMap<String, String>, bytes: Bytes) -> Respo
     }
 }
 
-fn upload(store: &Shared, key: (String, String), query: &BTreeMap<String, String>) -> Response {
+fn upload(
+    store: &Shared,
+    key: (String, String),
+    query: &BTreeMap<String, String>,
+    headers: &HeaderMap,
+) -> Response {
     let mut store = lock(store);
     let Some(id) = query.get("uploadId") else {
         store.last += 1;
         let id = format!("upload-{}", store.last);
-        store.uploads.insert(id.clone(), BTreeMap::new());
+        let upload = (attributes(headers), BTreeMap::new());
+        store.uploads.insert(id.clone(), upload);
         return format!(
             "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
         )
         .into_response();
     };
-    let Some(parts) = store.uploads.remove(id) else {
+    let Some((attributes, parts)) = store.uploads.remove(id) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let bytes: Vec<u8> = parts.into_values().flatten().collect();
-    let generation = store.put(key, bytes.into(), Vec::new());
+    let generation = store.put(key, bytes.into(), attributes);
     let body = format!(
         "<CompleteMultipartUploadResult><ETag>\"{generation}\"</ETag></CompleteMultipartUploadResult>"
     );

@@ -94,10 +94,6 @@ impl Program {
         assert!(kill.unwrap().success());
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let mut status = None;

@@ -1,10 +1,5 @@
 //! The local topic log: what is committed is seen, once, and nothing else.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "integration/support/memory.rs"]
-mod memory;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crate::support::memory::{Memory, POLLED_AT};
 use deltapoll::change::Seq;
 use deltapoll::fault::{Exit, Fault};
 use deltapoll::follower::{Facts, Follower};
 use deltapoll::io::lineage;
 use deltapoll::io::local::{self, LocalPublisher, Setup};
-use memory::{Memory, POLLED_AT};
 use serde_json::{Value, json};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

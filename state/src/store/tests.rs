@@ -1,0 +1,245 @@
+//! What both stores promise, and what a sled generation leaves behind.
+
+use super::*;
+use crate::dice::Dice;
+
+fn put(key: &[u8], value: &[u8]) -> Write {
+    (key.to_vec(), Some(value.to_vec()))
+}
+
+fn keys(pairs: Pairs<'_>) -> Vec<Vec<u8>> {
+    pairs.map(|pair| pair.unwrap().0.to_vec()).collect()
+}
+
+fn behaves(store: &dyn PageStore) {
+    store
+        .apply(vec![put(b"b", b"1"), put(b"d", b"2"), put(b"a", b"3")])
+        .unwrap();
+    store
+        .apply(vec![
+            (b"a".to_vec(), None),
+            put(b"c", b"4"),
+            put(b"b", b"5"),
+        ])
+        .unwrap();
+    assert_eq!(store.get(b"b").unwrap().unwrap().deref(), b"5");
+    assert!(store.get(b"a").unwrap().is_none());
+    assert_eq!(keys(store.range(b"b", b"c")), [b"b", b"c"]);
+    assert_eq!(
+        store
+            .range(b"a", b"cc")
+            .next_back()
+            .unwrap()
+            .unwrap()
+            .1
+            .deref(),
+        b"4"
+    );
+    assert!(store.range(b"d", b"a").next().is_none());
+    store.flush().unwrap();
+    assert!(store.bytes().unwrap() > 0);
+}
+
+#[test]
+fn both_stores_behave_alike() {
+    behaves(&MemoryStore::default());
+    let dir = tempfile::tempdir().unwrap();
+    behaves(&SledStore::open(dir.path(), 1 << 20).unwrap());
+    let again = SledStore::open(dir.path(), 1 << 20).unwrap();
+    assert_eq!(keys(again.range(b"", b"z")), [b"b", b"c", b"d"]);
+}
+
+#[test]
+fn a_store_that_is_not_one_is_an_error_that_names_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::open(dir.path(), 1 << 20).unwrap());
+    fs::write(
+        path(dir.path(), 1).join("conf"),
+        b"certainly no configuration",
+    )
+    .unwrap();
+    let error = SledStore::open(dir.path(), 1 << 20)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("rebuild --state-only"), "{error}");
+}
+
+/// Pairs in a map, written in several rounds so that sled has garbage to give back.
+fn churn(
+    store: &SledStore,
+    dice: &mut Dice,
+    rounds: u64,
+) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut model = std::collections::BTreeMap::new();
+    for round in 0..rounds {
+        let mut batch = Vec::new();
+        for number in 0..500_u32 {
+            if dice.once_in(2) {
+                let value = (!dice.once_in(9)).then(|| vec![round as u8; 4000]);
+                batch.push((number.to_be_bytes().to_vec(), value));
+            }
+        }
+        for (key, value) in &batch {
+            match value {
+                Some(value) => model.insert(key.clone(), value.clone()),
+                None => model.remove(key),
+            };
+        }
+        store.apply(batch).unwrap();
+        store.flush().unwrap();
+    }
+    model
+}
+
+fn content(store: &SledStore) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    let pairs = store.range(b"", &[0xff; 8]).map(Result::unwrap);
+    pairs
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect()
+}
+
+#[test]
+fn a_store_that_spreads_is_copied_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let mut dice = Dice::new(41);
+    let model = churn(&store, &mut dice, 40);
+    assert!(store.generation().number > 1, "it was copied at least once");
+    assert!(store.bytes().unwrap() < 2_000_000 * 17 / 10 + SPREAD_BYTES);
+    assert_eq!(content(&store), model);
+    assert_eq!(
+        generations(dir.path()).unwrap(),
+        [store.generation().number]
+    );
+    drop(store);
+    assert_eq!(
+        content(&SledStore::open(dir.path(), 1 << 20).unwrap()),
+        model
+    );
+}
+
+#[test]
+fn a_copy_has_what_is_written_while_it_is_made_and_old_readers_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let mut model = churn(&store, &mut Dice::new(42), 3);
+    let before = model.clone();
+    let mut reader = store.range(b"", &[0xff; 8]);
+    let first = reader.next().unwrap().unwrap();
+    let begun = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            begun.store(true, Ordering::Release);
+            for _ in 0..3 {
+                assert!(store.renew(&store.generation()).unwrap());
+            }
+        });
+        while !begun.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        for number in 0..400_u32 {
+            let key = number.to_be_bytes().to_vec();
+            let value = (!number.is_multiple_of(3)).then(|| number.to_le_bytes().to_vec());
+            match &value {
+                Some(value) => model.insert(key.clone(), value.clone()),
+                None => model.remove(&key),
+            };
+            store.apply(vec![(key, value)]).unwrap();
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(content(&store), model);
+    drop(first);
+    assert!(reader.all(|pair| pair.is_ok()), "of {} pairs", before.len());
+    drop(reader);
+    assert_eq!(
+        generations(dir.path()).unwrap(),
+        [store.generation().number]
+    );
+}
+
+#[test]
+fn a_copy_that_fails_changes_nothing_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let model = churn(&store, &mut Dice::new(44), 2);
+    let number = store.generation().number;
+    let next = path(dir.path(), number + 1);
+    fs::write(&next, b"a file where the directory should be").unwrap();
+    assert!(!store.renew(&store.generation()).unwrap());
+    fs::remove_file(&next).unwrap();
+    drop(store.copy(&store.generation()).unwrap());
+    assert!(!next.exists(), "given up before it was named");
+    assert_eq!(
+        (store.generation().number, content(&store)),
+        (number, model)
+    );
+    store.apply(vec![put(b"later", b"1")]).unwrap();
+    assert!(store.get(b"later").unwrap().is_some());
+}
+
+#[test]
+fn crash_during_a_copy_leaves_the_store_that_current_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let model = churn(&store, &mut Dice::new(43), 2);
+    let number = store.generation().number;
+    let copy = store.copy(&store.generation()).unwrap();
+    copy.doom(false);
+    drop(copy);
+    drop(store);
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    assert_eq!(
+        (store.generation().number, content(&store)),
+        (number, model)
+    );
+    assert_eq!(
+        generations(dir.path()).unwrap(),
+        [number],
+        "the copy is removed"
+    );
+    drop(store);
+    fs::remove_file(dir.path().join(CURRENT)).unwrap();
+    let error = SledStore::open(dir.path(), 1 << 20).unwrap_err();
+    assert!(
+        error.to_string().contains("lost its file CURRENT"),
+        "{error}"
+    );
+    set_current(dir.path(), number + 1).unwrap();
+    let error = SledStore::open(dir.path(), 1 << 20).unwrap_err();
+    assert!(error.to_string().contains("lost its directory"), "{error}");
+}
+
+#[test]
+fn a_damaged_store_is_an_error_or_whole_and_never_a_panic_or_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let model = churn(&store, &mut Dice::new(45), 2);
+    let file = path(dir.path(), store.generation().number).join("db");
+    drop(store);
+    let whole = fs::read(&file).unwrap();
+    let mut errors = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut bytes = whole.clone();
+        bytes
+            .iter_mut()
+            .skip(at)
+            .take(64)
+            .for_each(|byte| *byte ^= 0x55);
+        fs::write(&file, bytes).unwrap();
+        let read = SledStore::open(dir.path(), 1 << 20)
+            .and_then(|store| store.range(b"", &[0xff; 8]).collect::<Result<Vec<_>, _>>());
+        match read {
+            Ok(pairs) => assert_eq!(pairs.len(), model.len(), "byte {at}"),
+            Err(error) => {
+                errors += 1;
+                assert!(
+                    error.to_string().contains("rebuild --state-only"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(!panic_is_caught());
+    }
+    assert!(errors > 5, "{errors}");
+}
