@@ -17,6 +17,8 @@
 //!   treat a page may be repeated.
 //! * Replay cannot bring a forgotten key back: its removal is the last that the journal says of it.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +46,8 @@ use crate::io::kafka::look::Seen;
 use crate::io::kafka::{incarnation, partition_of, topics};
 use crate::io::lineage;
 use crate::ledger::Ledger;
+
+use standing::{Mapped, Standing, standings};
 
 const PENDING: &str = "republish/";
 const OLD_TOPIC: &str = "old-topic/";
@@ -220,65 +224,6 @@ fn at_the_end(config: &Config, directory: &Directory, sources: &[String]) -> Res
         )));
     }
     Ok(end)
-}
-
-/// What has become of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    AsRecorded,
-    /// It has more partitions than the mapping of keys.
-    Raised,
-    /// It is gone, or was made again.
-    Lost,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Mapped {
-    standing: Standing,
-    partitions: u32,
-}
-
-fn standings(
-    config: &Config,
-    facts: &dyn Facts,
-    known: &[Known],
-    look: Look<'_>,
-) -> Result<BTreeMap<String, Mapped>, Fault> {
-    let mut names: Vec<&str> = known.iter().map(|known| known.topic.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut standings = BTreeMap::new();
-    if config.kafka.is_none() {
-        let mapped = Mapped {
-            standing: Standing::AsRecorded,
-            partitions: 1,
-        };
-        return Ok(names
-            .iter()
-            .map(|name| ((*name).to_owned(), mapped))
-            .collect());
-    }
-    for (name, seen) in names.iter().zip(look(&names, facts)?) {
-        let recorded = topics::recorded(facts, name)?;
-        let standing = match (&recorded, &seen) {
-            (None, _) | (_, None) => Standing::Lost,
-            (Some(was), Some(is)) if was.id.is_some() && is.id.is_some() && was.id != is.id => {
-                Standing::Lost
-            }
-            (Some(was), Some(is)) if is.partitions < was.partitions => Standing::Lost,
-            (Some(was), Some(is)) if is.partitions > was.partitions => Standing::Raised,
-            _ => Standing::AsRecorded,
-        };
-        let partitions = recorded.map_or(1, |topic| topic.partitions);
-        standings.insert(
-            (*name).to_owned(),
-            Mapped {
-                standing,
-                partitions,
-            },
-        );
-    }
-    Ok(standings)
 }
 
 /// What becomes of a cell.

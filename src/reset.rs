@@ -244,7 +244,14 @@ mod tests {
                 prepare(path, &past).unwrap();
             },
             |path| rename(path, JOURNAL, OLD).unwrap(),
-            |path| fs::remove_file(path.join(STATE).join("conf")).unwrap(),
+            |path| {
+                let mut within = fs::read_dir(path.join(STATE)).unwrap();
+                let first = within.next().unwrap().unwrap().path();
+                match first.is_dir() {
+                    true => fs::remove_dir_all(first).unwrap(),
+                    false => fs::remove_file(first).unwrap(),
+                }
+            },
             |path| {
                 remove(path, STATE).unwrap();
                 rename(path, NEW, JOURNAL).unwrap();

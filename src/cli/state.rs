@@ -115,8 +115,13 @@ fn reset(config: &Config, yes: bool) -> Result<String, Fault> {
         None => "nothing was published under this name that it would take the place of\n".into(),
     });
     if let Some(Archive { url, .. }) = &config.archive {
+        let or = if url.starts_with("file:") {
+            ", or move that directory away"
+        } else {
+            ""
+        };
         told.push_str(&format!(
-            "the objects under {} belong to the old history: set archive.url to a new prefix\n",
+            "the objects under {} belong to the old history: set archive.url to a new prefix{or}\n",
             secret::address(url)
         ));
     }
