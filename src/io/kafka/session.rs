@@ -129,21 +129,22 @@ impl Session {
     /// IMPORTANT: `commit_transaction` would wait for deliveries too, but in steps of 100 ms, and a
     /// record that was refused after a fence shows in its delivery report alone.
     fn drain(&mut self, link: &mut Link) -> Result<(), Error> {
+        let context = self.producer.client().context();
         let mut wait = Wait::new();
-        loop {
-            let waiting = self.producer.in_flight_count();
-            if waiting == 0 {
-                break;
-            }
+        let mut delivered = context.delivered();
+        // Events of other kinds count as in flight too, until they are served: only deliveries are
+        // progress.
+        while self.producer.in_flight_count() > 0 {
             self.producer.poll(Duration::ZERO);
-            if self.producer.in_flight_count() == waiting {
+            if context.delivered() == delivered {
                 self.look(&mut wait, link)?;
             } else {
+                delivered = context.delivered();
                 wait = Wait::new();
             }
         }
         self.check_failure()?;
-        let delivered = self.producer.client().context().delivered();
+        let delivered = context.delivered();
         if delivered != self.sent {
             return Err(Error::Redo {
                 why: format!("{delivered} of {} records were delivered", self.sent),
