@@ -92,6 +92,9 @@ pub(super) async fn set(
     let cell = league
         .cell(place(&query.cell, query.tier.as_deref())?)
         .map_err(failed)?;
+    if query.empty.is_none() && query.frozen.is_none() {
+        return Err(bad("nothing to set: use empty=N or frozen=true".to_owned()));
+    }
     let mut cell = cell.lock().await;
     if let Some(empty) = query.empty {
         cell.set_empty(empty);

@@ -67,8 +67,9 @@ fn crash_twenty_kills_with_changing_workers_lose_nothing_and_repeat_nothing() {
 
 #[test]
 fn faults_of_api_and_bucket_lose_nothing_and_repeat_nothing() {
-    let faults =
-        "429:0.02,429-bare:0.01,500:0.05,503:0.05,cut:0.05,malformed:0.05,html:0.05,reset:0.05";
+    // Not "malformed": where only an entry's inside is, that entry keeps its old value (R5), and the
+    // ladder is like no version that was served.
+    let faults = "429:0.02,429-bare:0.01,500:0.05,503:0.05,cut:0.1,html:0.05,reset:0.05";
     let case = Case::new(
         "faults",
         &["--churn", "0.05", "--leave", "0.01", "--faults", faults],
@@ -103,13 +104,18 @@ fn an_unchanged_poll_makes_no_batch_no_transaction_no_object_no_page_and_no_fsyn
             .to_owned();
         assert!(line.starts_with("sealed 0 epochs, 0 batches"), "{line}");
         assert!(line.contains("0 objects, 0 pages written"), "{line}");
-        line
+        let fsyncs = line
+            .split_whitespace()
+            .nth(5)
+            .and_then(|word| word.parse::<i64>().ok());
+        (fsyncs.unwrap(), line)
     };
     case.run(&["--rounds", "2"]).good();
-    // What a start and a stop cost, and nothing for all the polls between.
-    let few = sealed(case.run(&["--workers", "2", "--rounds", "2"]).good().out);
-    let many = sealed(case.run(&["--workers", "2", "--rounds", "40"]).good().out);
-    assert_eq!(few, many);
+    // What a start and a stop cost, give or take those that came together and shared one fsync; and
+    // nothing for 152 polls more.
+    let (few, line) = sealed(case.run(&["--workers", "2", "--rounds", "2"]).good().out);
+    let (many, _) = sealed(case.run(&["--workers", "2", "--rounds", "40"]).good().out);
+    assert!((few - many).abs() <= 3, "{few} and {many} fsyncs: {line}");
     assert_eq!(case.read_topic().len(), 4 * 300);
 }
 

@@ -55,7 +55,7 @@ fn play(seed: u64) {
 }
 
 #[test]
-fn model_random_snapshots_publish_what_a_map_says() {
+fn model_r03_r05_r06_r07_r08_random_snapshots_publish_what_a_map_says() {
     if let Ok(seed) = std::env::var("DELTAPOLL_SEED") {
         return play(seed.parse().expect("DELTAPOLL_SEED is a number"));
     }

@@ -191,6 +191,23 @@ async fn a_client_that_hangs_up_leaves_the_versions_in_order() {
 }
 
 #[tokio::test]
+async fn a_frozen_ladder_stands_still_until_it_is_let_go() {
+    let running = start(Options::default()).await;
+    let body = async || get(&running, SOLO).await.bytes().await.unwrap();
+    let first = body().await;
+    assert_eq!(
+        post(&running, "/sim/set?cell=kr,RANKED_SOLO_5x5&frozen=true").await,
+        204
+    );
+    assert_eq!((body().await, body().await), (first.clone(), first.clone()));
+    assert_eq!(
+        post(&running, "/sim/set?cell=kr,RANKED_SOLO_5x5&frozen=false").await,
+        204
+    );
+    assert_ne!(body().await, first);
+}
+
+#[tokio::test]
 async fn wrong_knobs_are_refused() {
     let running = start(Options::default()).await;
     for path in [

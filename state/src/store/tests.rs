@@ -61,7 +61,7 @@ fn a_store_that_is_not_one_is_an_error_that_names_the_remedy() {
     let error = SledStore::open(dir.path(), 1 << 20)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("rebuild --state-only"), "{error}");
+    assert!(error.contains("state reset"), "{error}");
 }
 
 /// Pairs in a map, written in several rounds so that sled has garbage to give back.
@@ -235,10 +235,7 @@ fn a_damaged_store_is_an_error_or_whole_and_never_a_panic_or_a_loss() {
             Ok(pairs) => assert_eq!(pairs.len(), model.len(), "byte {at}"),
             Err(error) => {
                 errors += 1;
-                assert!(
-                    error.to_string().contains("rebuild --state-only"),
-                    "{error}"
-                );
+                assert!(error.to_string().contains("state reset"), "{error}");
             }
         }
         assert!(!panic_is_caught());

@@ -231,15 +231,6 @@ async fn put(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: 
 fn write(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: Bytes) -> Response {
     let mut store = lock(store);
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(wanted) = text("x-goog-if-generation-match") {
-        let there = store
-            .objects
-            .get(&key)
-            .map_or(0, |object| object.generation);
-        if wanted.parse() != Ok(there) {
-            return StatusCode::PRECONDITION_FAILED.into_response();
-        }
-    }
     let (bytes, attributes) = match text("x-goog-copy-source") {
         Some(source) => {
             let path = decode(source.trim_start_matches('/'));
@@ -251,6 +242,15 @@ fn write(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: Byte
         }
         None => (bytes, attributes(headers)),
     };
+    if let Some(wanted) = text("x-goog-if-generation-match") {
+        let there = store
+            .objects
+            .get(&key)
+            .map_or(0, |object| object.generation);
+        if wanted.parse() != Ok(there) {
+            return StatusCode::PRECONDITION_FAILED.into_response();
+        }
+    }
     let generation = store.put(key, bytes, attributes);
     tagged(generation).into_response()
 }
