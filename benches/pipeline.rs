@@ -7,12 +7,13 @@
 //!
 //! The release binary polls `deltapoll simulate`, a ladder of `entries` players with 78-byte keys in a
 //! new order each time, without a pause between polls: one round loads everything, `rounds` more bring
-//! `churn` of changes each; removals are on. The sink is a real broker, which keeps the two topics that
+//! `churn` of changes each, and one ends the run; removals are on. The sink is a real broker, which keeps the two topics that
 //! a run makes (named for the time), or the local topic log.
 //!
 //! The simulation renders its bodies on the same machine: where `wall` is far above `CPU`, it was waited
 //! for, and CPU seconds per million entries is the figure that says something. CPU and memory are those
-//! of our process alone, from /proc; the wall of the last poll includes the end of the run.
+//! of our process alone, from /proc. A poll ends where the next one begins; `end` is the last one with
+//! all that is left to publish and to write.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -31,7 +32,6 @@ const WORKERS: usize = 2;
 const ROUNDS: u64 = 10;
 const SEED: u64 = 7;
 const PARTITIONS: u32 = 6;
-const TOKEN: &str = "demo-token";
 const PATH: &str = "/lol/league/v4/challengerleagues/by-queue/RANKED_SOLO_5x5";
 /// How often the process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -57,8 +57,8 @@ struct Args {
     rounds: u64,
     #[arg(long, value_enum, default_value_t = Sink::Kafka)]
     sink: Sink,
-    /// A broker; needed with --sink kafka
-    #[arg(long, value_name = "HOST:PORT", required_if_eq("sink", "kafka"))]
+    /// A broker, for --sink kafka
+    #[arg(long, value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// One JSON object instead of text
     #[arg(long)]
@@ -76,6 +76,12 @@ enum Sink {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.sink == Sink::Kafka && args.bootstrap.is_none() {
+        eprintln!(
+            "pipeline: the sink kafka needs a broker: --bootstrap HOST:PORT, or --sink local"
+        );
+        return ExitCode::from(2);
+    }
     match run(&args) {
         Ok(report) => {
             let text = if args.json {
@@ -104,7 +110,7 @@ fn run(args: &Args) -> io::Result<Report> {
     let process = Command::new(env!("CARGO_BIN_EXE_deltapoll"))
         .args(["--config".as_ref(), config.as_os_str()])
         .args(["--workers", &args.workers.to_string(), "run"])
-        .args(["--rounds", &(args.rounds + 1).to_string()])
+        .args(["--rounds", &(args.rounds + 2).to_string()])
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
@@ -128,7 +134,6 @@ fn configuration(args: &Args, port: u16, dir: &Path) -> String {
          data_dir = {data_dir:?}\n\
          [source.challenger]\n\
          url = \"http://127.0.0.1:{port}{PATH}\"\n\
-         headers = {{ X-Riot-Token = \"{TOKEN}\" }}\n\
          every = \"1ms\"\n\
          records = \"/entries\"\n\
          key = [\"/puuid\"]\n\
@@ -171,7 +176,7 @@ impl Simulation {
             .arg(&port_file)
             .args(["--entries", &args.entries.to_string()])
             .args(["--churn", &args.churn.to_string()])
-            .args(["--seed", &SEED.to_string(), "--token", TOKEN])
+            .args(["--seed", &SEED.to_string(), "--token="])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
@@ -196,8 +201,7 @@ impl Simulation {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Riot-Token: {TOKEN}\r\n\
-             Connection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -275,6 +279,7 @@ struct Part {
 struct Report {
     load: Part,
     polls: Part,
+    end: Part,
     peak_bytes: u64,
     state_bytes: u64,
 }
@@ -283,9 +288,9 @@ impl Report {
     /// `None`: the process asked nothing that was seen.
     fn new(args: &Args, looks: &[Look], state_bytes: u64) -> Option<Report> {
         let before = looks.first()?.requests;
-        // The second request says that the first poll is done.
         let nth = |n: u64| looks.iter().find(|look| look.requests >= before + n);
-        let (first, second, last) = (nth(1)?, nth(2)?, looks.last()?);
+        let (first, second) = (nth(1)?, nth(2)?);
+        let (ending, last) = (nth(args.rounds + 2)?, looks.last()?);
         let part = |polls, from: &Look, to: &Look| Part {
             polls,
             wall_seconds: to.at.duration_since(from.at).as_secs_f64(),
@@ -293,7 +298,8 @@ impl Report {
         };
         Some(Report {
             load: part(1, first, second),
-            polls: part(args.rounds, second, last),
+            polls: part(args.rounds, second, ending),
+            end: part(1, ending, last),
             peak_bytes: last.peak_bytes,
             state_bytes,
         })
@@ -305,7 +311,11 @@ impl Report {
              part    polls   wall/poll   CPU/poll    entries/s   CPU s per million\n",
             args.entries, args.churn, args.workers, args.sink
         );
-        for (name, part) in [("load", &self.load), ("polls", &self.polls)] {
+        for (name, part) in [
+            ("load", &self.load),
+            ("polls", &self.polls),
+            ("end", &self.end),
+        ] {
             let polls = part.polls as f64;
             writeln!(
                 text,
@@ -342,6 +352,7 @@ impl Report {
             "sink": format!("{:?}", args.sink).to_lowercase(),
             "load": part(&self.load),
             "rounds": part(&self.polls),
+            "end": part(&self.end),
             "peak_bytes": self.peak_bytes,
             "state_bytes_per_key": self.state_bytes as f64 / args.entries as f64,
         });
