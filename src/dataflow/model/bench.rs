@@ -140,6 +140,11 @@ impl Bench {
         });
     }
 
+    /// Settings for the next restart.
+    pub fn configure(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+    }
+
     /// Closes the graph and opens another: after a clean exit on the same files, after a crash on
     /// what the files were before it.
     pub fn restart(&mut self, workers: usize, crash: bool) {
@@ -249,7 +254,7 @@ impl Follower for Collector {
 }
 
 fn plan(settings: &Settings, facts: &dyn Facts) -> Plan {
-    let rule = Rules::number(facts, &[]).expect("a rule");
+    let rule = Rules::number(facts, &settings.ignore).expect("a rule");
     let cell = |index: usize| CellPlan {
         id: CellId(index as u32 + 1),
         source: "model".into(),

@@ -9,7 +9,10 @@ mod script;
 
 use bench::Bench;
 use differential_dataflow::consolidation::consolidate;
-use script::{Script, World};
+use script::{Poll, Script, Settings, World};
+
+use crate::config::Removed;
+use crate::snapshot::Verdict;
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 40;
@@ -66,4 +69,31 @@ fn model_r03_r05_r06_r07_r08_random_snapshots_publish_what_a_map_says() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn r10_a_changed_ignore_list_publishes_nothing_by_itself() {
+    let mut settings = Settings {
+        removed_after: 1,
+        removed: Removed::Tombstone,
+        cells: 1,
+        ignore: Vec::new(),
+    };
+    let mut bench = Bench::new(&settings, 2);
+    let verdict = |bench: &mut Bench, text: &str| bench.poll(&[Poll::of(text)])[0].verdict.clone();
+    let first = r#"{"id":"a","v":1,"w":1}"#;
+    assert_eq!(verdict(&mut bench, first), Verdict::Sealed);
+    settings.ignore = vec!["/w".into()];
+    for (restart, text) in [first, r#"{"w":2,"id":"a","v":1}"#].into_iter().enumerate() {
+        bench.configure(&settings);
+        bench.restart(1 + restart, false);
+        // The same bytes under another rule; then other bytes, compared under the rule of the old ones.
+        assert_eq!(verdict(&mut bench, first), Verdict::Unchanged);
+        assert_eq!(verdict(&mut bench, text), Verdict::Unchanged);
+    }
+    assert_eq!(
+        verdict(&mut bench, r#"{"id":"a","v":2,"w":2}"#),
+        Verdict::Sealed
+    );
+    bench.close();
 }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub removed_after: u32,
     pub removed: Removed,
     pub cells: usize,
+    /// Pointers that do not count as a change.
+    pub ignore: Vec<String>,
 }
 
 /// An entry as it is served.
@@ -54,6 +56,18 @@ pub struct Poll {
 }
 
 impl Poll {
+    /// A whole snapshot of the first cell with one entry.
+    pub fn of(text: &str) -> Poll {
+        let text = text.to_owned();
+        Poll {
+            cell: 0,
+            complete: true,
+            entries: vec![Served::Keyless { text }],
+            spoiled: false,
+            piece_bytes: 1000,
+        }
+    }
+
     /// The body as `io` would cut it.
     pub fn pieces(&self) -> Vec<Bytes> {
         let texts: Vec<&str> = self.entries.iter().map(Served::text).collect();
@@ -103,6 +117,7 @@ impl Script {
             removed_after: self.0.random_range(1..=3),
             removed: removed[self.0.random_range(0..removed.len())],
             cells: self.0.random_range(1..=CELLS),
+            ignore: Vec::new(),
         }
     }
 

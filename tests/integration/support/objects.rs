@@ -173,6 +173,12 @@ async fn handle(State(store): State<Shared>, request: Request<Body>) -> Response
             &parts.headers,
             parts.method == Method::HEAD,
         ),
+        Method::DELETE if query.contains_key("uploadId") => {
+            match lock(&store).uploads.remove(&query["uploadId"]) {
+                Some(_) => StatusCode::NO_CONTENT.into_response(),
+                None => StatusCode::NOT_FOUND.into_response(),
+            }
+        }
         Method::DELETE => match lock(&store).objects.remove(&key) {
             Some(_) => StatusCode::NO_CONTENT.into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
