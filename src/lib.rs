@@ -16,6 +16,7 @@
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
+//! * [`memory`]: what the allocator keeps.
 //! * [`clock`], [`fault`], [`log`], [`mirror`], [`signals`], [`status`], [`stop`]: time, why and how
 //!   the program stops, and what a person sees of it.
 
@@ -31,6 +32,7 @@ pub mod identity;
 pub mod io;
 pub mod ledger;
 pub mod log;
+pub mod memory;
 pub mod mirror;
 pub mod republish;
 pub mod reset;
