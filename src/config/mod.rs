@@ -1,7 +1,7 @@
 //! `deltapoll.toml`: plain data, checked once, secrets by reference.
 //!
-//! Layout: this file the types, [`read`] the text, [`check`] what it means, [`cell`] what a source
-//! expands to, [`fingerprint`] hashes of settings, [`embedded`] the demo, [`secret`] values that are
+//! Layout: this file the types, [`mod@read`] the text, [`mod@check`] what it means, [`cell`] what a source
+//! expands to, [`fingerprint`] hashes of settings, [`mod@embedded`] the demo, [`secret`] values that are
 //! references and what must not be printed, [`quantity`] durations and sizes.
 
 pub mod cell;

@@ -2,7 +2,7 @@
 //!
 //! What is kept is the reference; the secret itself is read when it is used (a file is read again, so
 //! that a rotated token takes effect) and is never printed: `Debug` shows the references only, and
-//! whatever was read is known to [`redact`] from then on (G5).
+//! whatever was read is known to [`redact()`] from then on (G5).
 
 mod redact;
 

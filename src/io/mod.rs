@@ -8,7 +8,7 @@
 //! * [`feed`]: a publisher's cursor over the sealed batches.
 //! * [`kafka`]: transactions, progress, topics.
 //! * [`local`]: the embedded topic log, used without Kafka.
-//! * [`line`]: one committed change as one line of JSON.
+//! * [`mod@line`]: one committed change as one line of JSON.
 //! * [`avro`]: records, digests and object container files, byte for byte reproducible.
 //! * [`object`]: object stores by URL, with verbs that never overwrite.
 //! * [`archive`]: the follower that writes Avro objects, each change once.

@@ -18,7 +18,7 @@
 //! * [`progress`]: the progress record, and reading it.
 //! * [`session`]: one producer's life: transactions until the first error it cannot take.
 //! * [`publisher`]: the follower.
-//! * [`tail`]: committed changes as lines.
+//! * [`mod@tail`]: committed changes as lines.
 
 pub mod admin;
 mod context;

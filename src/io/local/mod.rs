@@ -15,7 +15,7 @@
 //! * [`commit`]: the commit record.
 //! * [`segment`]: a partition's files: names, live one, rolling.
 //! * [`publisher`]: the follower.
-//! * [`tail`]: committed changes as lines.
+//! * [`mod@tail`]: committed changes as lines.
 
 pub mod commit;
 pub mod publisher;
