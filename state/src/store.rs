@@ -36,6 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use self::memory::MemoryStore;
 
@@ -373,7 +374,7 @@ impl Generation {
             .flush_every_ms(None);
         Ok(Generation {
             number,
-            db: guard(&dir, || config.open())?,
+            db: guard(&dir, || open_unlocked(&config))?,
             doom: Doom(AtomicBool::new(false), dir.clone()),
             dir,
         })
@@ -518,6 +519,22 @@ fn guard<T>(dir: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Err
             what: "is damaged: what it holds makes no sense".to_owned(),
         }),
     }
+}
+
+/// Opens a store whose last user in this process may have threads that still hold its file: they let
+/// go soon after it is dropped. Another process cannot have it, since the directory has a lock.
+fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+    const TRIES: u32 = 500;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..TRIES {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::park_timeout(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn failure(dir: &Path, error: sled::Error) -> Error {
