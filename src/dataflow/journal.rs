@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use timely::dataflow::StreamVec;
@@ -41,6 +41,14 @@ pub struct Sealing {
     pub outcome: Arc<dyn Fn(Outcome, Option<Seq>) + Send + Sync>,
 }
 
+impl Sealing {
+    fn append(&self, epoch: Epoch, body: Vec<u8>, end: Option<Vec<FactChange>>) {
+        self.unwritten.fetch_add(body.len(), Ordering::AcqRel);
+        let unwritten = self.unwritten.clone();
+        self.ledger.append(epoch, body, unwritten, end);
+    }
+}
+
 /// The fact that holds a cell's validators (R9).
 #[must_use]
 pub fn validators_fact(cell: crate::change::CellId) -> String {
@@ -67,13 +75,7 @@ pub fn journal<'scope>(
                 let first = first.take();
                 let Some(journal) = &mut journal else { return };
                 if let Some(first) = first {
-                    let start = journal.sealing.start;
-                    let mark = Mark {
-                        seq: start.seq.0,
-                        epoch: start.epoch.0,
-                        bytes: 0,
-                        last: false,
-                    };
+                    let mark = Mark::new(journal.sealing.start, 0, false);
                     output.session(&first).give(mark);
                 }
                 input.for_each(|time, data| {
@@ -147,11 +149,13 @@ impl Journal {
             match decided {
                 Decided::Batch(body) => {
                     self.bytes += body.len() as u64;
+                    // IMPORTANT: what is held back does not count, or one batch as large as the budget
+                    // would keep away the very batch after which it is written.
+                    self.sealing
+                        .unwritten
+                        .fetch_sub(body.len(), Ordering::AcqRel);
                     if let Some(body) = open.held.replace(body) {
-                        let unwritten = self.sealing.unwritten.clone();
-                        self.sealing
-                            .ledger
-                            .append(Epoch(epoch), body, unwritten, None);
+                        self.sealing.append(Epoch(epoch), body, None);
                     }
                 }
                 Decided::Share(share) => open.shares.entry(share.of).or_default().add(share),
@@ -189,9 +193,7 @@ impl Journal {
         }
         match open.held {
             Some(body) => {
-                sealing
-                    .ledger
-                    .append(epoch, body, sealing.unwritten.clone(), Some(facts));
+                sealing.append(epoch, body, Some(facts));
                 self.sealing_epochs.insert(epoch.0, open.capability);
                 self.seal(epoch, outcomes);
             }
@@ -232,16 +234,7 @@ impl Journal {
             let capability = self.sealing_epochs.remove(&epoch.0);
             let capability = capability.expect("an epoch is sealed once");
             let last = self.closed && self.sealing_epochs.is_empty() && self.open.is_empty();
-            let (seq, bytes) = (sealed.seq.0, self.bytes);
-            marks.push((
-                capability,
-                Mark {
-                    seq,
-                    epoch: epoch.0,
-                    bytes,
-                    last,
-                },
-            ));
+            marks.push((capability, Mark::new(sealed, self.bytes, last)));
         }
         marks
     }
@@ -283,5 +276,37 @@ impl Shares {
             verdict,
             tally,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltapoll_state::journal::{Journal, Options};
+
+    use super::*;
+
+    #[test]
+    fn r27_a_mark_never_names_a_batch_of_a_later_epoch_than_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
+        let (busy, is_busy) = channel();
+        let (go_on, may_go_on) = channel();
+        // The journal's thread is kept busy, so that two epochs wait and share one fsync.
+        ledger.seal(move |_| {
+            busy.send(()).unwrap();
+            may_go_on.recv().unwrap();
+        });
+        is_busy.recv().unwrap();
+        let (sender, sealed) = channel();
+        for epoch in [1, 2] {
+            ledger.append(Epoch(epoch), vec![0], Arc::new(AtomicUsize::new(1)), Some(vec![]));
+            let sender = sender.clone();
+            ledger.seal(move |sealed| sender.send(sealed).unwrap());
+        }
+        go_on.send(()).unwrap();
+        let both: Vec<Sealed> = sealed.iter().take(2).collect();
+        assert_eq!(both[0], both[1], "one fsync sealed both");
+        let mark = Mark::new(both[0], 0, false);
+        assert_eq!((mark.seq, mark.epoch), (2, 2), "pages are written up to the epoch of the batch");
     }
 }

@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use deltapoll_state::journal::Sealed;
+
 use crate::change::{Epoch, Seq};
 use crate::snapshot::{PollId, Snapshot, Tally};
 
@@ -173,6 +175,18 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// IMPORTANT: of `sealed` alone. One fsync may seal several epochs; a mark that named the last
+    /// batch of all beside the epoch of one would have `remember` report batches that it did not write.
+    #[must_use]
+    pub fn new(sealed: Sealed, bytes: u64, last: bool) -> Mark {
+        Mark {
+            seq: sealed.seq.0,
+            epoch: sealed.epoch.0,
+            bytes,
+            last,
+        }
+    }
+
     /// The last sealed batch.
     #[must_use]
     pub fn seq(&self) -> Seq {
