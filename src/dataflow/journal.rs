@@ -299,7 +299,12 @@ mod tests {
         is_busy.recv().unwrap();
         let (sender, sealed) = channel();
         for epoch in [1, 2] {
-            ledger.append(Epoch(epoch), vec![0], Arc::new(AtomicUsize::new(1)), Some(vec![]));
+            ledger.append(
+                Epoch(epoch),
+                vec![0],
+                Arc::new(AtomicUsize::new(1)),
+                Some(vec![]),
+            );
             let sender = sender.clone();
             ledger.seal(move |sealed| sender.send(sealed).unwrap());
         }
@@ -307,6 +312,10 @@ mod tests {
         let both: Vec<Sealed> = sealed.iter().take(2).collect();
         assert_eq!(both[0], both[1], "one fsync sealed both");
         let mark = Mark::new(both[0], 0, false);
-        assert_eq!((mark.seq, mark.epoch), (2, 2), "pages are written up to the epoch of the batch");
+        assert_eq!(
+            (mark.seq, mark.epoch),
+            (2, 2),
+            "pages are written up to the epoch of the batch"
+        );
     }
 }

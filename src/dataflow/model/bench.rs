@@ -267,7 +267,7 @@ fn plan(settings: &Settings, facts: &dyn Facts) -> Plan {
         rule,
         removed: settings.removed,
         removed_after: settings.removed_after,
-        record_max: 1 << 20,
+        record_max: settings.record_max,
     };
     let cells = (0..settings.cells).map(cell).collect();
     Plan {

@@ -78,6 +78,7 @@ fn r10_a_changed_ignore_list_publishes_nothing_by_itself() {
         removed: Removed::Tombstone,
         cells: 1,
         ignore: Vec::new(),
+        record_max: 1 << 20,
     };
     let mut bench = Bench::new(&settings, 2);
     let verdict = |bench: &mut Bench, text: &str| bench.poll(&[Poll::of(text)])[0].verdict.clone();
@@ -95,5 +96,24 @@ fn r10_a_changed_ignore_list_publishes_nothing_by_itself() {
         verdict(&mut bench, r#"{"id":"a","v":2,"w":2}"#),
         Verdict::Sealed
     );
+    bench.close();
+}
+
+#[test]
+fn r29_a_batch_larger_than_all_that_may_be_unwritten_holds_up_nobody() {
+    let settings = Settings {
+        removed_after: 1,
+        removed: Removed::Tombstone,
+        cells: 1,
+        ignore: Vec::new(),
+        record_max: 64 << 20,
+    };
+    let mut bench = Bench::new(&settings, 2);
+    let value = "v".repeat(9 << 20);
+    let entries = (0..4).map(|key| format!("{{\"id\":{key},\"v\":\"{value}\"}}"));
+    let entries: Vec<String> = entries.collect();
+    let outcomes = bench.poll(&[Poll::of(&entries.join(","))]);
+    assert_eq!(outcomes[0].verdict, Verdict::Sealed);
+    assert_eq!(bench.published().len(), 4);
     bench.close();
 }

@@ -24,6 +24,7 @@ pub struct Settings {
     pub cells: usize,
     /// Pointers that do not count as a change.
     pub ignore: Vec<String>,
+    pub record_max: usize,
 }
 
 /// An entry as it is served.
@@ -56,7 +57,7 @@ pub struct Poll {
 }
 
 impl Poll {
-    /// A whole snapshot of the first cell with one entry.
+    /// A whole snapshot of the first cell with these entries.
     pub fn of(text: &str) -> Poll {
         let text = text.to_owned();
         Poll {
@@ -75,7 +76,7 @@ impl Poll {
         let pointer = Pointer::parse("/entries").expect("a pointer");
         let mut cutter = Cutter::new(&pointer, self.piece_bytes);
         let mut pieces = Vec::new();
-        for chunk in body.as_bytes().chunks(37) {
+        for chunk in body.as_bytes().chunks(body.len() / 4096 + 37) {
             cutter.push(chunk, &mut pieces).expect("a sound body");
         }
         cutter.finish(&mut pieces).expect("a whole body");
@@ -118,6 +119,7 @@ impl Script {
             removed: removed[self.0.random_range(0..removed.len())],
             cells: self.0.random_range(1..=CELLS),
             ignore: Vec::new(),
+            record_max: 1 << 20,
         }
     }
 
