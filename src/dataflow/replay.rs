@@ -31,7 +31,8 @@ pub fn replay(
             |error| Fault::directory(format!("batch {} of the journal: {error}", sealed.seq));
         let batch = Batch::read(&sealed.body).map_err(damaged)?;
         let cell = plan.cells.iter().find(|cell| cell.id == batch.head.cell);
-        let keeps_keys = cell.is_some_and(|cell| cell.keeps_keys());
+        // A cell that is not configured now may be again: its keys cannot be found out later.
+        let keeps_keys = cell.is_none_or(|cell| cell.keeps_keys());
         epoch = sealed.epoch;
         let of_cell = latest.entry(batch.head.cell).or_default();
         for change in batch.changes() {
@@ -65,5 +66,58 @@ fn note(state: &mut RangeState, epoch: Epoch, latest: BTreeMap<CellId, Latest>) 
             key,
         });
         state.note(cell, epoch, notes.collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use deltapoll_state::journal::{Journal, Options};
+    use deltapoll_state::pages::Pages;
+    use deltapoll_state::range::Range;
+    use deltapoll_state::store::MemoryStore;
+
+    use super::*;
+    use crate::change::{Builder, Change, Head};
+    use crate::follower::Facts;
+    use crate::ledger::Ledger;
+    use crate::rules::Rules;
+
+    #[test]
+    fn r28_replay_keeps_the_keys_of_a_cell_that_is_not_configured_at_the_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
+        let mut batch = Builder::new(&Head {
+            cell: CellId(7),
+            polled_at: 1,
+            topic: "t".into(),
+            source: "s".into(),
+            label: String::new(),
+        });
+        batch.push(&Change {
+            kind: Kind::Added,
+            partition: 0,
+            hash: KeyHash(1),
+            print: Fingerprint::default(),
+            key: "k",
+            value: Some(b"{}"),
+            silent: false,
+        });
+        let body = batch.take().unwrap();
+        let unwritten = Arc::new(body.len().into());
+        ledger.append(Epoch(1), body, unwritten, Some(vec![]));
+        ledger.set(vec![], true).unwrap();
+        let plan = Plan {
+            cells: Vec::new(),
+            seed: 0,
+            rules: Arc::new(Rules::default()),
+        };
+        let pages = Pages::new(Arc::new(MemoryStore::default()));
+        let mut state = RangeState::new(pages, Range::ALL);
+        replay(&mut state, &plan, &ledger, Seq(0)).unwrap();
+        state.write(Epoch(1)).unwrap();
+        let key = state.key(CellId(7), KeyHash(1)).unwrap();
+        assert_eq!(key.as_deref(), Some(&b"k"[..]), "a removal will need it");
     }
 }
