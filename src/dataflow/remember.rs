@@ -67,10 +67,13 @@ fn write<'scope>(
                 let capability = time.retain_least(0).expect("a message has a time");
                 for mark in data.drain(..) {
                     let since = waiting.as_ref().map(|(_, _, since)| *since);
-                    if since.is_none() {
+                    let since = since.unwrap_or_else(|| {
+                        // IMPORTANT: the time first, or the only wake-up comes a moment too early.
+                        let now = clock::now();
                         activator.activate_after(WRITE_AFTER);
-                    }
-                    waiting = Some((capability.clone(), mark, since.unwrap_or_else(clock::now)));
+                        now
+                    });
+                    waiting = Some((capability.clone(), mark, since));
                 }
             });
             let due = waiting.take_if(|(_, mark, since)| {
