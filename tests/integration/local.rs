@@ -223,6 +223,23 @@ fn crash_between_a_roll_and_its_commit_changes_nothing() {
 }
 
 #[test]
+fn crash_after_an_expired_segment_was_rolled_leaves_what_the_record_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Memory::default();
+    let upto = journal.seal("t", &[("a", Some("1"))]);
+    open(dir.path(), &journal).advance(upto).unwrap();
+    age(dir.path());
+    let lines = OpenOptions::new().append(true).open(live(dir.path()));
+    lines.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let mut publisher = open(dir.path(), &journal);
+    let in_the_way = dir.path().join("topics/@commit.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    publisher.advance(upto).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    open_at(dir.path(), &journal, upto).expect("nothing that is committed is missing");
+}
+
+#[test]
 fn following_shows_each_commit_once_across_rolls() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Memory::default();

@@ -168,10 +168,13 @@ impl LocalPublisher {
                 segment.roll()?;
                 rolled = true;
             }
-            segment.expire(self.retain, now_ms)?;
         }
         if rolled {
             self.commit(Seq(self.commit.seq))?;
+        }
+        // IMPORTANT: after the commit; what the record still counts as live must not be deleted.
+        for segment in self.segments.values() {
+            segment.expire(self.retain, now_ms)?;
         }
         Ok(())
     }
