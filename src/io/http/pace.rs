@@ -13,6 +13,8 @@ use crate::clock;
 
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(120);
+/// The most that a server may ask for: a wrong date must not silence a host for years.
+const ASKED_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Until when each host wants to be left alone.
 #[derive(Debug, Default)]
@@ -51,12 +53,13 @@ impl Pace {
         pause.until.saturating_duration_since(now)
     }
 
-    /// `host` answered something else.
+    /// `host` answered something else. An answer to a question from before the pause does not end it.
     pub fn answered(&self, host: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(host);
+        let now = clock::now();
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.get(host).is_some_and(|pause| pause.until <= now) {
+            hosts.remove(host);
+        }
     }
 }
 
@@ -65,10 +68,11 @@ impl Pace {
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds).min(Duration::from_secs(24 * 3600)));
+        return Some(Duration::from_secs(seconds).min(ASKED_LONGEST));
     }
     let date = humantime_http(text)?;
-    Some(date.saturating_sub(Duration::from_millis(clock::unix_ms())))
+    let wait = date.saturating_sub(Duration::from_millis(clock::unix_ms()));
+    Some(wait.min(ASKED_LONGEST))
 }
 
 /// `Tue, 24 Nov 2026 08:12:31 GMT` as time since 1970.
@@ -101,8 +105,8 @@ mod tests {
             Some(Duration::ZERO),
             "long past"
         );
-        let far = header("Fri, 01 Jan 2100 00:00:00 GMT").expect("a date");
-        assert!(far > Duration::from_secs(365 * 24 * 3600));
+        let far = header("Fri, 01 Jan 2100 00:00:00 GMT");
+        assert_eq!(far, Some(ASKED_LONGEST), "no longer than that");
         assert_eq!(header("soon"), None);
     }
 
@@ -112,7 +116,20 @@ mod tests {
         let waits: Vec<_> = (0..3).map(|_| pace.too_many("kr", None)).collect();
         assert!(waits[0] <= PAUSE_FIRST && waits[1] > waits[0] && waits[2] > waits[1]);
         assert!(pace.paused_until("kr").is_some() && pace.paused_until("euw1").is_none());
+    }
+
+    #[test]
+    fn an_answer_that_was_under_way_does_not_end_a_pause() {
+        let pace = Pace::default();
+        pace.too_many("kr", Some(Duration::from_secs(60)));
         pace.answered("kr");
-        assert!(pace.paused_until("kr").is_none());
+        assert!(pace.paused_until("kr").is_some(), "asked before the 429");
+        pace.too_many("euw1", Some(Duration::ZERO));
+        pace.answered("euw1");
+        let first = pace.too_many("euw1", None);
+        assert!(
+            first <= PAUSE_FIRST,
+            "a good answer after the pause starts over"
+        );
     }
 }
