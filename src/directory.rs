@@ -159,6 +159,13 @@ impl Directory {
                 "is at batch {at}, the journal says it was at {remembered}"
             )));
         }
+        if at > self.start.seq {
+            // R16: pages that hold what this journal never sealed.
+            return Err(wrong(format!(
+                "is at batch {at}, the journal ends with {}",
+                self.start.seq
+            )));
+        }
         Ok(pages)
     }
 }
@@ -185,6 +192,17 @@ fn damaged_fact(name: &str, text: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r16_pages_beyond_the_end_of_the_journal_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let pages = directory.pages("l", Seq(0)).unwrap();
+        flush_pages(&pages, Seq(1)).unwrap();
+        drop(pages);
+        let fault = directory.pages("l", Seq(0)).unwrap_err();
+        assert!(fault.message.contains("the journal ends with 0"), "{fault}");
+    }
 
     #[test]
     fn r24_an_archive_without_an_object_is_where_it_began_and_a_new_one_where_publish_is() {
