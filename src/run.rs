@@ -4,6 +4,7 @@
 //! let every follower go on where it was, then poll. Stop: ask nobody any more, seal what has arrived,
 //! write what is only in memory, give what is under way its time, and leave by process exit (R31).
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,7 +14,7 @@ use deltapoll_state::pages::Pages;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-use crate::change::CellId;
+use crate::change::{CellId, Seq};
 use crate::clock;
 use crate::config::Config;
 use crate::config::cell::Cell;
@@ -77,10 +78,12 @@ pub fn run(
     stop: &Stop,
     status: &Arc<Status>,
 ) -> Result<Ended, Fault> {
-    let directory = Directory::open(&config.data_dir)?;
+    // IMPORTANT: neither is dropped. Followers may be at work when this returns: another process must
+    // not have the directory before this one has ended, and requests need their runtime (R31).
+    let directory = ManuallyDrop::new(Directory::open(&config.data_dir)?);
     let ledger = directory.ledger.clone();
     let cells = identity::assign(config, &ledger)?;
-    let runtime = runtime()?;
+    let runtime = ManuallyDrop::new(runtime()?);
     let sinks = sinks::open(config, &directory, options.flush_archive, stop, &runtime)?;
     let Some(sinks) = sinks else {
         return Ok(Ended {
@@ -96,6 +99,8 @@ pub fn run(
         .split_for(options.workers)
         .map_err(|error| Fault::directory(error.to_string()))?;
     let misses = Misses::take(&pages, options.workers)?;
+    let trusted = |cell: CellId| !misses.iter().any(|misses| misses.has(cell));
+    let validators = known_validators(config, &cells, &ledger, trusted);
 
     let relief = sinks.relief.clone();
     let running = start(
@@ -121,7 +126,7 @@ pub fn run(
         config,
         &cells,
         &plan,
-        &ledger,
+        validators,
         outcomes,
         Arc::new(shared),
         &runtime,
@@ -130,6 +135,8 @@ pub fn run(
     inlet.send(Arrival::Close);
     let bounded = options.rounds.is_some();
     let published = wait_for_end(&reached, with_archive, bounded, stop, config.limits.grace);
+    let sealed = ledger.counters().sealed.load(Ordering::Acquire);
+    let published = published.is_some_and(|seq| seq.0 >= sealed);
     // What is lazy is worth writing once, at the end.
     ledger.set(Vec::new(), true)?;
     mirror.refresh();
@@ -334,21 +341,41 @@ fn shared(
     })
 }
 
+/// The validators of each cell, where they hold: not where a removal is pending (R9). A crash between
+/// saving misses and writing the facts leaves both.
+fn known_validators(
+    config: &Config,
+    cells: &[(CellId, Cell)],
+    facts: &dyn Facts,
+    trusted: impl Fn(CellId) -> bool,
+) -> Vec<Option<Validators>> {
+    let known = |(id, cell): &(CellId, Cell)| {
+        let fact = facts.get(&validators_fact(*id)).filter(|_| trusted(*id))?;
+        Validators::read(&fact, identity_of(config, cell))
+    };
+    cells.iter().map(known).collect()
+}
+
+/// What validators of the cell depend on.
+fn identity_of(config: &Config, cell: &Cell) -> u64 {
+    let source = &config.source[&cell.source];
+    validator_identity(source, cell, config.topic(&cell.source))
+}
+
 /// Starts a task per cell; the future says whether the last attempt of every one was good.
 fn poll_cells(
     config: &Config,
     cells: &[(CellId, Cell)],
     plan: &Plan,
-    facts: &dyn Facts,
+    validators: Vec<Option<Validators>>,
     outcomes: Vec<mpsc::UnboundedReceiver<Outcome>>,
     shared: Arc<Shared>,
     runtime: &Runtime,
 ) -> Result<impl Future<Output = bool> + use<>, Fault> {
     let mut tasks = Vec::with_capacity(cells.len());
-    for ((index, (id, cell)), outcomes) in cells.iter().enumerate().zip(outcomes) {
+    let known = validators.into_iter().zip(outcomes);
+    for ((index, (_, cell)), (validators, outcomes)) in cells.iter().enumerate().zip(known) {
         let source = &config.source[&cell.source];
-        let identity = validator_identity(source, cell, config.topic(&cell.source));
-        let validators = facts.get(&validators_fact(*id));
         let polled = schedule::Cell {
             index,
             url: cell.url.clone(),
@@ -358,10 +385,10 @@ fn poll_cells(
                 records: Pointer::parse(&source.records).map_err(Fault::usage)?,
                 body_max: config.limits.body_max.0,
                 seed: plan.seed,
-                config: identity,
+                config: identity_of(config, cell),
             },
             complete: source.complete,
-            validators: validators.and_then(|fact| Validators::read(&fact, identity)),
+            validators,
             outcomes,
         };
         tasks.push(runtime.spawn(schedule::poll_cell(polled, shared.clone())));
@@ -375,15 +402,16 @@ fn poll_cells(
     })
 }
 
-/// Waits until every follower has answered the last mark; says whether all that was sealed is
-/// published. Bounded runs wait for as long as it takes, others for `grace` once pages are written.
+/// Waits until every follower has answered the last mark; returns up to where publish came, if it did
+/// answer (it may have been stopped before the end). Bounded runs wait for as long as it takes, others for `grace` once pages are written.
 fn wait_for_end(
     reached: &Receiver<Position>,
     with_archive: bool,
     bounded: bool,
     stop: &Stop,
     grace: Duration,
-) -> bool {
+) -> Option<Seq> {
+    let mut published = None;
     let mut waiting = vec![Who::Remember, Who::Publish];
     waiting.extend(with_archive.then_some(Who::Archive));
     let mut deadline = None;
@@ -392,7 +420,12 @@ fn wait_for_end(
             deadline = Some(clock::now() + grace);
         }
         match reached.recv_timeout(LOOK_AGAIN) {
-            Ok(position) if position.last => waiting.retain(|who| *who != position.who),
+            Ok(position) if position.last => {
+                waiting.retain(|who| *who != position.who);
+                if position.who == Who::Publish {
+                    published = Some(Seq(position.seq));
+                }
+            }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -401,5 +434,62 @@ fn wait_for_end(
             break;
         }
     }
-    !waiting.contains(&Who::Publish)
+    published
+}
+
+#[cfg(test)]
+mod tests {
+    use deltapoll_state::store::MemoryStore;
+    use deltapoll_state::word::KeyHash;
+
+    use super::*;
+    use crate::config;
+    use crate::config::cell::expand;
+    use deltapoll_state::journal::{Journal, Options};
+
+    #[test]
+    fn r31_a_publisher_that_was_stopped_before_the_end_says_how_far_it_came() {
+        let (sender, reached) = channel();
+        let last = |who, seq| Position {
+            who,
+            seq,
+            last: true,
+        };
+        sender.send(last(Who::Publish, 3)).unwrap();
+        sender.send(last(Who::Remember, 5)).unwrap();
+        let end = |grace| wait_for_end(&reached, false, false, &Stop::default(), grace);
+        assert_eq!(end(Duration::from_secs(60)), Some(Seq(3)));
+        sender.send(last(Who::Remember, 5)).unwrap();
+        assert_eq!(end(Duration::ZERO), None, "no answer in time");
+    }
+
+    #[test]
+    fn r09_validators_do_not_hold_where_a_removal_is_pending() {
+        let text = "name = \"n\"\n[source.s]\nurl = \"http://h/{a}\"\nkey = [\"/id\"]\n\
+                    vars = { a = [\"1\", \"2\"] }\nrecord_key = \"{a}:{key}\"\n";
+        let config = config::parse(text, "test").unwrap();
+        let cells = expand("s", &config.source["s"]);
+        let cells: Vec<_> = (1..).map(CellId).zip(cells).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
+        for (id, cell) in &cells {
+            let validators = Validators {
+                config: identity_of(&config, cell),
+                etag: None,
+                modified: None,
+                body: "00".into(),
+            };
+            let fact = (validators_fact(*id), Some(validators.write()));
+            ledger.set(vec![fact], false).unwrap();
+        }
+        let pages = Pages::new(Arc::new(MemoryStore::default()));
+        let mut misses = Misses::default();
+        misses.of(CellId(2)).insert(KeyHash(7), 1);
+        misses.of(CellId(1));
+        misses.save(&pages, 0);
+        let saved = Misses::take(&pages, 3).unwrap();
+        let trusted = |cell| !saved.iter().any(|misses| misses.has(cell));
+        let known = known_validators(&config, &cells, &ledger, trusted);
+        assert!(known[0].is_some() && known[1].is_none());
+    }
 }

@@ -26,6 +26,12 @@ impl Misses {
         self.0.entry(cell).or_default()
     }
 
+    /// Whether the cell has any.
+    #[must_use]
+    pub fn has(&self, cell: CellId) -> bool {
+        self.0.get(&cell).is_some_and(|misses| !misses.is_empty())
+    }
+
     /// Reads what a clean exit saved, and deletes it: one value for each worker of this run.
     ///
     /// # Errors
