@@ -229,9 +229,9 @@ fn crash_after_an_expired_segment_was_rolled_leaves_what_the_record_counts() {
     let upto = journal.seal("t", &[("a", Some("1"))]);
     open(dir.path(), &journal).advance(upto).unwrap();
     age(dir.path());
+    let mut publisher = open(dir.path(), &journal);
     let lines = OpenOptions::new().append(true).open(live(dir.path()));
     lines.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    let mut publisher = open(dir.path(), &journal);
     let in_the_way = dir.path().join("topics/@commit.json.new");
     fs::create_dir(&in_the_way).unwrap();
     publisher.advance(upto).unwrap_err();
