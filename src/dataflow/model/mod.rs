@@ -117,3 +117,28 @@ fn r29_a_batch_larger_than_all_that_may_be_unwritten_holds_up_nobody() {
     assert_eq!(bench.published().len(), 4);
     bench.close();
 }
+
+#[test]
+fn r05_r11_an_entry_that_is_too_large_is_skipped_and_its_key_stays_as_it_was() {
+    let settings = Settings {
+        removed_after: 1,
+        removed: Removed::Tombstone,
+        cells: 1,
+        ignore: Vec::new(),
+        record_max: 1000,
+    };
+    let mut bench = Bench::new(&settings, 2);
+    let small = r#"{"id":1,"v":"a"}"#;
+    assert_eq!(bench.poll(&[Poll::of(small)])[0].tally.added, 1);
+    let large = format!("{{\"id\":1,\"v\":\"{}\"}}", "a".repeat(1000));
+    let outcome = bench.poll(&[Poll::of(&large)]).remove(0);
+    assert_eq!(outcome.verdict, Verdict::Unchanged);
+    assert_eq!((outcome.tally.oversized, outcome.tally.missing), (1, 0));
+    assert!(
+        !outcome.validates(),
+        "the same bytes are looked at again (R9)"
+    );
+    assert_eq!(bench.published().len(), 1, "nothing but the first value");
+    assert_eq!(bench.poll(&[Poll::of(small)])[0].tally.changes(), 0);
+    bench.close();
+}
