@@ -9,8 +9,8 @@ use crate::dataflow::message::{Position, Who};
 use crate::io::http::schedule::Attempt;
 use crate::ledger::Ledger;
 use crate::sinks::Counters;
-use crate::snapshot::{Plan, Tally, Verdict};
-use crate::status::{Counts, Polled, Status};
+use crate::snapshot::{Plan, Verdict};
+use crate::status::{Polled, Status};
 
 /// Brings counters into the status.
 pub struct Mirror {
@@ -112,30 +112,11 @@ impl Mirror {
 
 /// A cell's attempt is finished.
 pub fn attempt(status: &Status, attempt: &Attempt) {
-    let Tally {
-        entries,
-        added,
-        changed,
-        removed,
-        keyless,
-        malformed,
-        oversized,
-        ..
-    } = attempt.tally;
-    let counts = Counts {
-        entries,
-        added,
-        changed,
-        removed,
-        keyless,
-        malformed,
-        oversized,
-    };
     status.polled(
         attempt.index,
         match &attempt.verdict {
             Verdict::Failed(reason) => Polled::Failed(reason),
-            Verdict::Sealed | Verdict::Unchanged => Polled::Used(counts),
+            Verdict::Sealed | Verdict::Unchanged => Polled::Used(attempt.tally),
         },
     );
 }

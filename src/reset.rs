@@ -175,12 +175,7 @@ fn wrong(error: Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use deltapoll_state::pages::Pages;
-
     use super::*;
-    use crate::clock;
     use crate::directory::Directory;
     use crate::fault::Exit;
     use crate::follower::Facts;
@@ -190,24 +185,11 @@ mod tests {
         panic!("the journal says who it was")
     }
 
-    /// The pages, once sled's threads have let go of what was dropped a moment ago.
-    fn pages(directory: &Directory, lineage: &Lineage) -> Pages {
-        let deadline = clock::now() + Duration::from_secs(30);
-        loop {
-            match directory.pages(&lineage.id, Seq(0)) {
-                Err(fault) if fault.message.contains("acquire lock") && clock::now() < deadline => {
-                    std::thread::yield_now();
-                }
-                opened => return opened.unwrap(),
-            }
-        }
-    }
-
     /// A directory with a history and a state; returns its lineage.
     fn used(path: &Path) -> Lineage {
         let directory = Directory::open(path).unwrap();
         let lineage = lineage::open(&directory.ledger).unwrap();
-        let pages = pages(&directory, &lineage);
+        let pages = directory.pages(&lineage.id, Seq(0)).unwrap();
         pages.put_small("mark", b"old").unwrap();
         pages.store().flush().unwrap();
         let fact = ("cell/00001".to_owned(), Some("old".to_owned()));
@@ -219,7 +201,7 @@ mod tests {
     fn found(path: &Path) -> (Lineage, bool) {
         let directory = Directory::open(path).unwrap();
         let lineage = lineage::open(&directory.ledger).unwrap();
-        let pages = pages(&directory, &lineage);
+        let pages = directory.pages(&lineage.id, Seq(0)).unwrap();
         let facts = directory.ledger.get("cell/00001").is_some();
         let state = pages.small("mark").unwrap().is_some();
         assert_eq!(facts, state, "the old directory or the new one");

@@ -403,7 +403,8 @@ fn poll_cells(
 }
 
 /// Waits until every follower has answered the last mark; returns up to where publish came, if it did
-/// answer (it may have been stopped before the end). Bounded runs wait for as long as it takes, others for `grace` once pages are written.
+/// answer (it may have been stopped before the end). Bounded runs wait for as long as it takes, others
+/// for `grace` once pages are written.
 fn wait_for_end(
     reached: &Receiver<Position>,
     with_archive: bool,

@@ -18,6 +18,7 @@ use serde::{Serialize, Serializer};
 use crate::clock;
 use crate::config::cell::expand;
 use crate::config::{Config, secret};
+use crate::snapshot::Tally;
 
 /// A number that many threads raise.
 #[derive(Debug, Default)]
@@ -171,28 +172,9 @@ impl Serialize for Words {
 #[derive(Clone, Copy, Debug)]
 pub enum Polled<'a> {
     /// Its snapshot was used, or is known to be the same as the last.
-    Used(Counts),
+    Used(Tally),
     /// It failed, for this reason.
     Failed(&'a str),
-}
-
-/// How the entries of a snapshot fared; all zero where none was looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Entries in the body.
-    pub entries: u64,
-    /// Keys added.
-    pub added: u64,
-    /// Keys changed.
-    pub changed: u64,
-    /// Keys removed.
-    pub removed: u64,
-    /// Skipped for want of a key.
-    pub keyless: u64,
-    /// Skipped because they are not JSON inside.
-    pub malformed: u64,
-    /// Skipped because their record would be too large.
-    pub oversized: u64,
 }
 
 impl Status {
@@ -301,7 +283,7 @@ impl Status {
 }
 
 impl Source {
-    fn count(&self, counts: &Counts) {
+    fn count(&self, counts: &Tally) {
         if counts.added + counts.changed + counts.removed == 0 {
             self.unchanged.add(1);
         }
@@ -328,7 +310,7 @@ impl Cell {
         (at > 0).then(|| Duration::from_millis(now.saturating_sub(at)))
     }
 
-    fn good(&self, source: &str, counts: &Counts) {
+    fn good(&self, source: &str, counts: &Tally) {
         let first = self.last_good.get() == 0;
         let failures = self.failures.get();
         let now = clock::unix_ms();
@@ -346,7 +328,7 @@ impl Cell {
                 "polls are good again"
             );
         } else if first {
-            let Counts {
+            let Tally {
                 entries,
                 added,
                 changed,
@@ -399,14 +381,14 @@ pub(crate) mod tests {
     #[test]
     fn attempts_count_for_the_source_of_their_cell() {
         let status = Status::new(&config());
-        let counts = Counts {
+        let counts = Tally {
             entries: 3,
             added: 2,
             oversized: 1,
-            ..Counts::default()
+            ..Tally::default()
         };
         status.polled(0, Polled::Used(counts));
-        status.polled(0, Polled::Used(Counts::default()));
+        status.polled(0, Polled::Used(Tally::default()));
         status.polled(1, Polled::Failed("it is away"));
         status.polled(2, Polled::Used(counts));
         let alpha = &status.sources[0];

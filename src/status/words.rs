@@ -185,19 +185,20 @@ pub fn where_to_look(config: &Config, call: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Polled;
     use super::super::tests::config;
-    use super::super::{Counts, Polled};
     use super::*;
     use crate::config::parse;
+    use crate::snapshot::Tally;
 
     #[test]
     fn a_line_says_how_a_source_fares_and_what_fails_since_when() {
         let status = Status::new(&config());
-        let counts = Counts {
+        let counts = Tally {
             entries: 300,
             added: 290,
             malformed: 10,
-            ..Counts::default()
+            ..Tally::default()
         };
         status.polled(0, Polled::Used(counts));
         status.published("alpha", 290);
