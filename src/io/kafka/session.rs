@@ -82,7 +82,8 @@ impl Session {
             .map_err(|error| of_transaction("beginning a transaction", &error))
     }
 
-    /// Hands a record to librdkafka; waits while its queue is full.
+    /// Hands a record to librdkafka; where its queue is full, waits until half of it is delivered. (Whoever
+    /// fills every gap at once sends many small batches, and few requests may be in flight.)
     pub(crate) fn send(
         &mut self,
         record: Outgoing<'_>,
@@ -98,14 +99,12 @@ impl Session {
             headers,
             delivery_opaque: (),
         };
-        let mut wait = Wait::new();
         loop {
             match self.producer.send(next) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     next = back;
-                    self.producer.poll(Duration::ZERO);
-                    self.look(&mut wait, link)?;
+                    self.deliver_down_to(self.producer.in_flight_count() / 2, link)?;
                 }
                 Err((error, _)) => return Err(self.refused(record, &error)),
             }
@@ -129,22 +128,9 @@ impl Session {
     /// IMPORTANT: `commit_transaction` would wait for deliveries too, but in steps of 100 ms, and a
     /// record that was refused after a fence shows in its delivery report alone.
     fn drain(&mut self, link: &mut Link) -> Result<(), Error> {
-        let context = self.producer.client().context();
-        let mut wait = Wait::new();
-        let mut delivered = context.delivered();
-        // Events of other kinds count as in flight too, until they are served: only deliveries are
-        // progress.
-        while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::ZERO);
-            if context.delivered() == delivered {
-                self.look(&mut wait, link)?;
-            } else {
-                delivered = context.delivered();
-                wait = Wait::new();
-            }
-        }
+        self.deliver_down_to(0, link)?;
         self.check_failure()?;
-        let delivered = context.delivered();
+        let delivered = self.producer.client().context().delivered();
         if delivered != self.sent {
             return Err(Error::Redo {
                 why: format!("{delivered} of {} records were delivered", self.sent),
@@ -154,8 +140,26 @@ impl Session {
         Ok(())
     }
 
-    /// Between two looks at something that did not move yet.
-    fn look(&self, wait: &mut Wait, link: &mut Link) -> Result<(), Error> {
+    /// Waits until no more than `most` records are in flight.
+    fn deliver_down_to(&self, most: i32, link: &mut Link) -> Result<(), Error> {
+        let context = self.producer.client().context();
+        let mut wait = Wait::new();
+        let mut delivered = context.delivered();
+        // Events of other kinds count as in flight too, until they are served: only deliveries are
+        // progress.
+        while self.producer.in_flight_count() > most {
+            self.producer.poll(Duration::ZERO);
+            if context.delivered() != delivered {
+                delivered = context.delivered();
+                wait.moved();
+            }
+            self.look(&wait, link)?;
+        }
+        Ok(())
+    }
+
+    /// Between two looks at something that is not done yet.
+    fn look(&self, wait: &Wait, link: &mut Link) -> Result<(), Error> {
         self.check_failure()?;
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
@@ -177,7 +181,7 @@ impl Session {
         link: &mut Link,
         step: impl Fn(&BaseProducer<Context>) -> Result<(), KafkaError>,
     ) -> Result<(), Error> {
-        let mut wait = Wait::new();
+        let wait = Wait::new();
         loop {
             self.producer.poll(Duration::ZERO);
             let Err(error) = step(&self.producer) else {
@@ -254,33 +258,38 @@ impl Session {
     }
 }
 
-/// Pauses that begin short, because an answer takes milliseconds, and grow in an outage.
+/// Pauses of an eighth of the time waited so far: an answer takes milliseconds, an outage hours.
 struct Wait {
-    since: Instant,
-    pause: Duration,
+    began: Instant,
+    moved: Instant,
 }
 
 impl Wait {
     fn new() -> Wait {
+        let now = clock::now();
         Wait {
-            since: clock::now(),
-            pause: Duration::from_micros(200),
+            began: now,
+            moved: now,
         }
+    }
+
+    /// What is waited for goes on.
+    fn moved(&mut self) {
+        self.moved = clock::now();
     }
 
     fn is_long(&self) -> bool {
-        clock::now().duration_since(self.since) > PATIENCE
+        clock::now().duration_since(self.moved) > PATIENCE
     }
 
     fn is_slow(&self) -> bool {
-        clock::now().duration_since(self.since) > Duration::from_millis(100)
+        clock::now().duration_since(self.moved) > Duration::from_millis(100)
     }
 
-    fn pause(&mut self) {
-        const MAX: Duration = Duration::from_millis(20);
-        clock::pause(self.pause);
-        if self.is_slow() {
-            self.pause = (self.pause * 2).min(MAX);
-        }
+    fn pause(&self) {
+        const MIN: Duration = Duration::from_micros(200);
+        let waited = clock::now().duration_since(self.began);
+        let max = if self.is_slow() { 20 } else { 4 };
+        clock::pause((waited / 8).clamp(MIN, Duration::from_millis(max)));
     }
 }

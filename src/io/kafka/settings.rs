@@ -147,12 +147,16 @@ impl Settings {
         // A broker that hangs without closing the connection is given up after 60 s by default;
         // librdkafka wants this below the transaction's timeout.
         default("socket.timeout.ms", "20000");
-        // A drain before commit waits for the last batch; batches fill up without lingering, because
-        // few requests are in flight.
-        default("linger.ms", "1");
-        // Bounds what librdkafka holds; a full queue is back-pressure (R20). Its default is 1 GiB.
-        default("queue.buffering.max.messages", "500000");
-        let buffer_kib = (2 * message_bytes(sizes) / 1024).max(64 * 1024);
+        // A drain before commit waits for the last batch, and so this long; batches that linger less
+        // hold some dozen records each, and to publish a million takes twice the time.
+        default("linger.ms", "5");
+        // With Nagle's algorithm a request that ends in a small segment waits for the broker's delayed
+        // acknowledgement, tens of milliseconds.
+        default("socket.nagle.disable", "true");
+        // Bounds what librdkafka holds; a full queue is back-pressure (R20). Its defaults, 100,000
+        // records and 1 GiB, leave memory to whatever waits; a record costs 500 bytes beside its own.
+        default("queue.buffering.max.messages", "20000");
+        let buffer_kib = (2 * message_bytes(sizes) / 1024).max(16 * 1024);
         default("queue.buffering.max.kbytes", &buffer_kib.to_string());
         // Topics were seen before anything is produced: one that stays unknown is gone (30 s by
         // default).
