@@ -66,12 +66,14 @@ impl Extractor {
         let mut chunks = Chunks::new(self.workers, of, number, bytes);
         let outcome = chunks.fill(cell, self.plan.seed, bytes);
         if outcome.is_ok() {
-            for (to, chunk) in chunks
+            for (to, mut chunk) in chunks
                 .0
                 .into_iter()
                 .enumerate()
                 .filter(|(_, c)| !c.rows.is_empty())
             {
+                // They are kept until the snapshot is decided.
+                chunk.rows.shrink_to_fit();
                 give(to, ExtractedItem::Chunk(chunk));
             }
         }

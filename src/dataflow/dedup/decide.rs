@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
-use crate::dataflow::message::{Chunk, Counts};
+use crate::dataflow::message::Counts;
 use crate::fault::Fault;
 use crate::io::json::canonical::Canonical;
 use crate::io::json::extract;
@@ -15,71 +14,12 @@ use crate::snapshot::{CellPlan, Plan, Tally};
 
 use super::SharedState;
 use super::encode::{Encoder, Gone, Pending};
+use super::entries::Entries;
 use super::gather::SnapshotParts;
 use super::misses::Misses;
 
 /// Noted at a time: what a note needs meanwhile is as large as what it leaves.
 const NOTED_TOGETHER: usize = 1 << 14;
-
-/// An entry of the snapshot: 40 bytes, because there is one for every entry of a body.
-#[derive(Clone, Copy, Debug)]
-pub struct Ref {
-    hash: [u64; 2],
-    raw: u64,
-    piece: u32,
-    offset: u32,
-    length: u32,
-}
-
-impl Ref {
-    pub fn raw(&self) -> u64 {
-        self.raw
-    }
-
-    pub fn hash(&self) -> KeyHash {
-        KeyHash(u128::from(self.hash[0]) << 64 | u128::from(self.hash[1]))
-    }
-}
-
-/// The entries of one snapshot that one worker owns.
-pub struct Entries {
-    refs: Vec<Ref>,
-    /// By number; empty where this worker owns nothing of a piece.
-    pieces: Vec<Bytes>,
-}
-
-impl Entries {
-    fn new(chunks: Vec<Chunk>, pieces: u32) -> Entries {
-        let mut refs = Vec::with_capacity(chunks.iter().map(|chunk| chunk.rows.len()).sum());
-        let mut bytes = vec![Bytes::new(); pieces as usize];
-        for chunk in chunks {
-            let piece = chunk.number;
-            refs.extend(chunk.rows.iter().map(|row| Ref {
-                hash: row.hash,
-                raw: row.raw,
-                piece,
-                offset: row.offset,
-                length: row.length,
-            }));
-            bytes[piece as usize] = chunk.bytes;
-        }
-        // The last of equal hashes is the one that counts (R6).
-        refs.sort_unstable_by_key(|r| (r.hash, r.piece, r.offset));
-        Entries {
-            refs,
-            pieces: bytes,
-        }
-    }
-
-    pub fn entry(&self, at: u32) -> (&Ref, &[u8]) {
-        let r = &self.refs[at as usize];
-        let start = r.offset as usize;
-        (
-            r,
-            &self.pieces[r.piece as usize][start..start + r.length as usize],
-        )
-    }
-}
 
 /// What deciding needs, kept from one snapshot to the next.
 pub struct Decider {
@@ -125,7 +65,7 @@ impl Decider {
         let plan = self.plan.clone();
         let index = parts.manifest.of.index;
         let cell = &plan.cells[index];
-        let entries = Entries::new(parts.chunks, parts.manifest.pieces);
+        let entries = Entries::new(parts.chunks);
         // A snapshot with keyless entries is partial: one of them may be any key (R5).
         let whole = parts.manifest.complete && counts.keyless == 0;
         let mut found = self.join(&plan, cell, &entries, whole, misses)?;
@@ -169,13 +109,13 @@ impl Decider {
         let mut seen = Vec::new();
         let mut walk = state.walk(cell.id).map_err(damaged)?;
         let mut old = walk.next().transpose().map_err(damaged)?;
-        let refs = &entries.refs;
-        for (at, r) in refs.iter().enumerate() {
-            if refs.get(at + 1).is_some_and(|next| next.hash == r.hash) {
+        for at in 0..entries.len() {
+            if entries.is_replaced(at) {
                 found.tally.duplicates += 1;
                 continue;
             }
-            let hash = r.hash();
+            let row = entries.row(at);
+            let hash = row.hash();
             while let Some((gone, _)) = old.filter(|(known, _)| *known < hash) {
                 miss(gone, &mut found);
                 old = walk.next().transpose().map_err(damaged)?;
@@ -188,11 +128,10 @@ impl Decider {
                     seen.push(hash);
                 }
                 old = walk.next().transpose().map_err(damaged)?;
-                if known.is_some_and(|k| k.raw == r.raw && k.rule == cell.rule) {
+                if known.is_some_and(|k| k.raw == row.raw && k.rule == cell.rule) {
                     continue;
                 }
             }
-            let at = u32::try_from(at).expect("body_max bounds the entries");
             self.look(plan, cell, entries, at, known, &mut found);
         }
         while let Some((gone, _)) = old {
@@ -216,10 +155,10 @@ impl Decider {
         known: Option<Fingerprint>,
         found: &mut Found,
     ) {
-        let (r, entry) = entries.entry(at);
-        match self.content(plan, cell, r.raw, entry, known) {
+        let (row, entry) = entries.entry(at);
+        match self.content(plan, cell, row.raw, entry, known) {
             Content::Same(None) => {}
-            Content::Same(Some(print)) => found.refreshed.push((r.hash(), print)),
+            Content::Same(Some(print)) => found.refreshed.push((row.hash(), print)),
             Content::Malformed => found.tally.malformed += 1,
             Content::Different(_) if Self::record_bytes(cell, entry) > cell.record_max => {
                 found.tally.oversized += 1;
@@ -333,15 +272,15 @@ fn note_new(
     }
     let mut start = 0;
     let notes = pending.iter().zip(ends).map(|(pending, end)| {
-        let (r, _) = entries.entry(pending.at());
+        let row = entries.row(pending.at());
         let print = Fingerprint {
-            raw: r.raw,
+            raw: row.raw,
             canon: pending.canon,
             rule: cell.rule,
         };
         let key = &keys[std::mem::replace(&mut start, end)..end];
         Note {
-            hash: r.hash(),
+            hash: row.hash(),
             print: Some(print),
             key,
         }

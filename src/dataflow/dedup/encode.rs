@@ -5,7 +5,8 @@ use crate::config::Removed;
 use crate::io::kafka::murmur2::partition_of;
 use crate::snapshot::{CellPlan, Plan};
 
-use super::decide::{Entries, record_key, removal};
+use super::decide::{record_key, removal};
+use super::entries::Entries;
 
 /// A batch is closed when it is this long: small enough to cut a large epoch into transactions and
 /// objects, large enough that a frame costs nothing.
@@ -118,14 +119,14 @@ impl Encoder {
 
 impl State {
     fn push_entry(&mut self, cell: &CellPlan, pending: &Pending) {
-        let (r, entry) = self.entries.entry(pending.at());
+        let (row, entry) = self.entries.entry(pending.at());
         let key = record_key(cell, entry);
         self.builder.push(&Change {
             kind: pending.kind(),
             partition: partition_of(key.as_bytes(), cell.partitions),
-            hash: r.hash(),
+            hash: row.hash(),
             print: Fingerprint {
-                raw: r.raw(),
+                raw: row.raw,
                 canon: pending.canon,
                 rule: cell.rule,
             },

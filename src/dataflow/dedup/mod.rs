@@ -8,6 +8,7 @@
 
 mod decide;
 mod encode;
+mod entries;
 mod gather;
 pub mod misses;
 
