@@ -7,8 +7,8 @@
 //!
 //! The release binary polls `deltapoll simulate`, a ladder of `entries` players with 78-byte keys in a
 //! new order each time, without a pause between polls: one round loads everything, `rounds` more bring
-//! `churn` of changes each, and one ends the run; removals are on. The sink is a real broker, which keeps the two topics that
-//! a run makes (named for the time), or the local topic log.
+//! `churn` of changes each, and one ends the run; removals are on. The sink is a real broker, which keeps the two topics that a
+//! run makes (named for the time), or the local topic log.
 //!
 //! The simulation renders its bodies on the same machine: where `wall` is far above `CPU`, it was waited
 //! for, and CPU seconds per million entries is the figure that says something. CPU and memory are those
@@ -103,7 +103,7 @@ fn run(args: &Args) -> io::Result<Report> {
     let dir = tempfile::tempdir()?;
     let api = Simulation::start(args, dir.path())?;
     // The ladder is made with the first request.
-    api.get(PATH)?;
+    let body_bytes = api.get(PATH)?.len() as u64;
     let config = dir.path().join("deltapoll.toml");
     fs::write(&config, configuration(args, api.port, dir.path()))?;
     let output = fs::File::create(dir.path().join("output"))?;
@@ -123,7 +123,10 @@ fn run(args: &Args) -> io::Result<Report> {
         return Err(io::Error::other(format!("{status}:\n{output}")));
     }
     let state_bytes = bytes_under(&dir.path().join("data/state"))?;
-    Report::new(args, &looks, state_bytes).ok_or_else(|| io::Error::other("the run was not seen"))
+    let mut report =
+        Report::new(args, &looks).ok_or_else(|| io::Error::other("the run was not seen"))?;
+    (report.body_bytes, report.state_bytes) = (body_bytes, state_bytes);
+    Ok(report)
 }
 
 fn configuration(args: &Args, port: u16, dir: &Path) -> String {
@@ -281,12 +284,14 @@ struct Report {
     polls: Part,
     end: Part,
     peak_bytes: u64,
+    /// One answer of the API: held in memory as a whole, and not our doing.
+    body_bytes: u64,
     state_bytes: u64,
 }
 
 impl Report {
     /// `None`: the process asked nothing that was seen.
-    fn new(args: &Args, looks: &[Look], state_bytes: u64) -> Option<Report> {
+    fn new(args: &Args, looks: &[Look]) -> Option<Report> {
         let before = looks.first()?.requests;
         let nth = |n: u64| looks.iter().find(|look| look.requests >= before + n);
         let (first, second) = (nth(1)?, nth(2)?);
@@ -301,7 +306,8 @@ impl Report {
             polls: part(args.rounds, second, ending),
             end: part(1, ending, last),
             peak_bytes: last.peak_bytes,
-            state_bytes,
+            body_bytes: 0,
+            state_bytes: 0,
         })
     }
 
@@ -329,8 +335,9 @@ impl Report {
             .expect("strings take everything");
         }
         text + &format!(
-            "\npeak memory {:.1} MB, state {:.1} bytes a key\n",
+            "\npeak memory {:.1} MB: {:.1} MB beside the body; state {:.1} bytes a key\n",
             self.peak_bytes as f64 / 1e6,
+            self.peak_bytes.saturating_sub(self.body_bytes) as f64 / 1e6,
             self.state_bytes as f64 / args.entries as f64,
         )
     }
@@ -354,6 +361,7 @@ impl Report {
             "rounds": part(&self.polls),
             "end": part(&self.end),
             "peak_bytes": self.peak_bytes,
+            "body_bytes": self.body_bytes,
             "state_bytes_per_key": self.state_bytes as f64 / args.entries as f64,
         });
         format!("{report}\n")

@@ -24,8 +24,9 @@ use crate::follower::Facts;
 use crate::ledger::Ledger;
 use crate::reset;
 
-/// The store's cache; every unchanged poll reads all pages once, in order.
-const STORE_CACHE_BYTES: u64 = 32 << 20;
+/// The store's cache. Every unchanged poll reads all pages once, in order: no cache smaller than all of
+/// them has the next one, and sled keeps what it wants beside.
+const STORE_CACHE_BYTES: u64 = 8 << 20;
 /// Named value in the store: the journal position that its pages are at least at.
 const STORE_POSITION: &str = "position";
 /// Named value in the store: the journal that it belongs to.

@@ -26,6 +26,18 @@ pub fn set_up() {
     debug_assert_eq!(set, 1, "glibc knows both options");
 }
 
+/// Gives what lies free between what is used back to the system; milliseconds, after much was freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "a call into libc")]
+pub fn give_back() {
+    // Safety: malloc_trim takes a number and may be called at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Gives memory back to the system.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn give_back() {}
+
 /// Sets the allocator up; before there are threads.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn set_up() {}

@@ -26,6 +26,7 @@ use crate::clock;
 use crate::directory::flush_pages;
 use crate::fault::Fault;
 use crate::follower::Follower;
+use crate::memory;
 use crate::stop;
 
 use super::dedup::SharedState;
@@ -129,6 +130,8 @@ pub struct Flusher {
 impl Follower for Flusher {
     fn advance(&mut self, upto: Seq) -> Result<Seq, Fault> {
         flush_pages(&self.pages, upto)?;
+        // What the overlay held lies scattered between what is in use.
+        memory::give_back();
         Ok(upto)
     }
 }
