@@ -6,6 +6,7 @@
 //! * [`word`]: the vocabulary: sequence numbers, epochs, hashes, fingerprints.
 //! * [`range`]: which worker owns which part of the key-hash space.
 //! * [`error`]: why an operation on the directory failed.
+//! * [`fail`]: where tests may end the process or break a rule.
 //! * [`lock`]: one process per directory.
 //! * [`journal`]: sealed batches and small facts: the one place where anything is committed.
 //! * [`store`]: where pages are kept, and the only file that names sled.
@@ -17,6 +18,7 @@
 #[cfg(test)]
 mod dice;
 pub mod error;
+pub mod fail;
 pub mod journal;
 pub mod lock;
 mod page;
