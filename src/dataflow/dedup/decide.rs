@@ -6,6 +6,7 @@ use std::sync::Arc;
 use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
+use crate::config::Removed;
 use crate::dataflow::message::Counts;
 use crate::fault::Fault;
 use crate::io::json::canonical::Canonical;
@@ -13,7 +14,7 @@ use crate::io::json::extract;
 use crate::snapshot::{CellPlan, Plan, Tally};
 
 use super::SharedState;
-use super::encode::{Encoder, Gone, Pending};
+use super::encode::{Encoder, Gone, Pending, removal_event};
 use super::entries::Entries;
 use super::gather::SnapshotParts;
 use super::misses::Misses;
@@ -215,8 +216,14 @@ impl Decider {
     fn record_bytes(cell: &CellPlan, entry: &[u8]) -> usize {
         // Header names, numbers and framing of a record; the broker counts them too.
         const OVERHEAD_BYTES: usize = 256;
-        let key = record_key(cell, entry).len();
-        key + entry.len() + cell.source.len() + cell.label.len() + OVERHEAD_BYTES
+        let key = record_key(cell, entry);
+        // Its removal has to be publishable too, whenever that is.
+        let event = match cell.removed {
+            Removed::Event => removal_event(&key).len(),
+            Removed::Tombstone | Removed::Ignore => 0,
+        };
+        let value = entry.len().max(event);
+        key.len() + value + cell.source.len() + cell.label.len() + OVERHEAD_BYTES
     }
 
     /// Notes what changed in the state, and finds the key bytes of what is gone.

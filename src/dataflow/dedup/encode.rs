@@ -50,6 +50,11 @@ pub struct Gone {
     pub key: String,
 }
 
+/// What is published for a removal with `removed = "event"`.
+pub fn removal_event(key: &str) -> String {
+    serde_json::json!({ "removed": true, "key": key }).to_string()
+}
+
 /// Encodes the changes of one snapshot step by step; holds the body's bytes until it is done.
 pub struct Encoder(Option<State>);
 
@@ -142,8 +147,7 @@ impl State {
         let value = match cell.removed {
             Removed::Tombstone | Removed::Ignore => None,
             Removed::Event => {
-                let value = serde_json::json!({ "removed": true, "key": gone.key });
-                event = value.to_string();
+                event = removal_event(&gone.key);
                 Some(event.as_bytes())
             }
         };
