@@ -116,6 +116,7 @@ pub fn open(
                 incarnation,
                 position: positions[&Who::Publish],
                 stop: flag,
+                late: stop.late_flag(),
             });
             counters.kafka = Some(publisher.metrics());
             let record_max = config.limits.record_max.map_or(u64::MAX, |most| most.0);

@@ -14,6 +14,7 @@ pub struct Stop(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     requested: Arc<AtomicBool>,
+    late: Arc<AtomicBool>,
     told: Notify,
 }
 
@@ -34,6 +35,17 @@ impl Stop {
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.0.requested.clone()
+    }
+
+    /// Tells who was given time to finish that it is over.
+    pub fn end_grace(&self) {
+        self.0.late.store(true, Ordering::Release);
+    }
+
+    /// Whether the time to finish is over, as a flag.
+    #[must_use]
+    pub fn late_flag(&self) -> Arc<AtomicBool> {
+        self.0.late.clone()
     }
 
     /// Waits until somebody asks.

@@ -73,6 +73,7 @@ impl Case {
             incarnation,
             position,
             stop: Arc::default(),
+            late: Arc::default(),
         }
     }
 

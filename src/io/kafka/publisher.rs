@@ -57,8 +57,10 @@ pub struct Setup {
     pub incarnation: Incarnation,
     /// The position that the journal knows: Kafka may be ahead of it, never behind.
     pub position: Seq,
-    /// Set: `advance` gives up and returns the last position.
+    /// Set: `advance` no longer tries again, and returns the last position where Kafka does not answer.
     pub stop: Arc<AtomicBool>,
+    /// Set: the transaction under way is given up too.
+    pub late: Arc<AtomicBool>,
 }
 
 /// The Kafka publisher.
@@ -130,7 +132,7 @@ impl KafkaPublisher {
             // dropped by the next start, which must not happen to one that is in Kafka.
             incarnation::mark_fencing(facts, &setup.incarnation)?;
         }
-        let mut session = Session::open(&settings, plan, setup.stop.clone(), &mut self.link)?;
+        let mut session = Session::open(&settings, plan, setup.late.clone(), &mut self.link)?;
         self.metrics.sessions.fetch_add(1, Ordering::Relaxed);
         let record = progress::read(&settings, config, End::High, stop)?;
         // A predecessor's starts are counted apart from ours.

@@ -40,7 +40,7 @@ pub(crate) struct Session {
     plan: TopicPlan,
     sent: u64,
     began: Instant,
-    stop: Arc<AtomicBool>,
+    late: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -49,7 +49,7 @@ impl Session {
     pub(crate) fn open(
         settings: &Settings,
         plan: TopicPlan,
-        stop: Arc<AtomicBool>,
+        late: Arc<AtomicBool>,
         link: &mut Link,
     ) -> Result<Session, Error> {
         let producer: BaseProducer<Context> = settings
@@ -61,7 +61,7 @@ impl Session {
             plan,
             sent: 0,
             began: clock::now(),
-            stop,
+            late,
         };
         session.persist("initialising transactions", link, |producer| {
             producer.init_transactions(STEP)
@@ -161,7 +161,7 @@ impl Session {
     /// Between two looks at something that is not done yet.
     fn look(&self, wait: &Wait, link: &mut Link) -> Result<(), Error> {
         self.check_failure()?;
-        if self.stop.load(Ordering::Relaxed) {
+        if self.late.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
         if wait.is_slow() {
@@ -193,7 +193,7 @@ impl Session {
                 Error::Retry(_) => {}
                 other => return Err(other),
             }
-            if self.stop.load(Ordering::Relaxed) {
+            if self.late.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
             wait.pause();
