@@ -426,6 +426,7 @@ fn wait_for_end(
                 if position.who == Who::Publish {
                     published = Some(Seq(position.seq));
                 }
+                timeout: client::ANSWER_TIMEOUT,
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -474,6 +475,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
         for (id, cell) in &cells {
+            stop.end_grace();
             let validators = Validators {
                 config: identity_of(&config, cell),
                 etag: None,

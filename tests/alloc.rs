@@ -259,6 +259,7 @@ async fn fetch(poll: u64, body: &[Bytes]) -> Snapshot {
     let reading = Reading {
         records: Pointer::parse("/entries").expect("a pointer"),
         body_max: 1 << 30,
+        timeout: Duration::from_secs(600),
         seed: SEED,
         config: 1,
     };

@@ -86,6 +86,7 @@ fn first_cell(config: &Config, name: &str, source: &Source) -> Result<Probe, Fau
         reading: Reading {
             records: parse(&source.records)?,
             body_max: config.limits.body_max.0,
+            timeout: client::ANSWER_TIMEOUT,
             seed: 0,
             config: 0,
         },

@@ -5,11 +5,15 @@
 //! its hash is known, and only cut into pieces if it differs: a body that never changes costs no more
 //! than receiving and hashing it. Otherwise it is cut while it arrives.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, LAST_MODIFIED};
 use reqwest::{Response, StatusCode};
+use tokio::time::timeout_at;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::clock;
 use crate::io::json::cutter::Cutter;
 use crate::io::json::pointer::Pointer;
 
@@ -30,6 +34,8 @@ pub struct Reading {
     pub records: Pointer,
     /// The longest body, after decompression.
     pub body_max: u64,
+    /// How long a body may take: one that drips would hold its memory, and hold others back (R29).
+    pub timeout: Duration,
     /// Seed of the body's hash.
     pub seed: u64,
     /// Hash of the cell's effective configuration.
@@ -74,18 +80,29 @@ pub async fn read(
 ) -> Answer {
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_MODIFIED if known.is_some() => return Answer::Unchanged { bytes: 0 },
+        // Only an answer to a question (R9): one that was not asked says nothing.
+        StatusCode::NOT_MODIFIED if known.is_some_and(Validators::conditional) => {
+            return Answer::Unchanged { bytes: 0 };
+        }
         StatusCode::TOO_MANY_REQUESTS => return too_many(response.headers()),
         status => return Answer::Failed(refused(status, response).await),
     }
     let headers = response.headers().clone();
     let expect_same = expect_same && known.is_some();
     let mut body = Body::new(reading, expect_same);
+    let mut deadline = clock::now() + reading.timeout;
     loop {
-        let chunk = match response.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => return Answer::Failed(describe(&error)),
+        let chunk = match timeout_at(deadline.into(), response.chunk()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => return Answer::Failed(describe(&error)),
+            Err(_) => {
+                return Answer::Failed(format!(
+                    "the answer was not at its end after {}, {} bytes of it had come",
+                    humantime::format_duration(reading.timeout),
+                    body.bytes
+                ));
+            }
         };
         if body.bytes + chunk.len() as u64 > reading.body_max {
             let most = crate::config::quantity::Bytes(reading.body_max);
@@ -93,7 +110,10 @@ pub async fn read(
                 "the answer is longer than limits.body_max = {most}"
             ));
         }
+        let since = clock::now();
         reservation.grow_to(body.bytes + chunk.len() as u64).await;
+        // The wait for memory is not the API's fault.
+        deadline += clock::now() - since;
         if let Err(what) = body.push(chunk) {
             return Answer::Failed(what);
         }

@@ -16,6 +16,8 @@ use super::validators::Validators;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer; a slow body is fine, a silent one is not.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the head of an answer to its end: 256 MiB at half a megabyte a second.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A client with the timeouts that polling needs.
 ///

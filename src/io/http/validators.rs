@@ -28,6 +28,12 @@ impl Validators {
         read.filter(|validators| validators.config == config)
     }
 
+    /// Whether a request can be made conditional with them.
+    #[must_use]
+    pub fn conditional(&self) -> bool {
+        self.etag.is_some() || self.modified.is_some()
+    }
+
     /// The fact.
     #[must_use]
     pub fn write(&self) -> String {
