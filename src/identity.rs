@@ -51,20 +51,29 @@ pub fn known(facts: &dyn Facts) -> Result<Vec<Known>, Fault> {
     facts.under(PREFIX).into_iter().map(read).collect()
 }
 
+/// The cells of the configuration, and those to be removed.
+#[derive(Debug)]
+pub struct Assigned {
+    /// With their numbers.
+    pub cells: Vec<(CellId, Cell)>,
+    /// No longer configured, under `on_cell_removed = "tombstone"`.
+    pub gone: Vec<Known>,
+}
+
 /// The cells of the configuration with their numbers; new ones get theirs now.
 ///
 /// # Errors
 /// When a cell's settings differ from what the directory was made with, or a cell that it knows is no
 /// longer configured and nothing says what to do with its entries.
-pub fn assign(config: &Config, facts: &dyn Facts) -> Result<Vec<(CellId, Cell)>, Fault> {
+pub fn assign(config: &Config, facts: &dyn Facts) -> Result<Assigned, Fault> {
     let known = known(facts)?;
     let wanted = wanted(config);
     let gone = known
         .iter()
         .filter(|k| !wanted.iter().any(|(_, w)| same_cell(k, w)));
-    refuse_gone(config, gone.collect())?;
+    let gone = to_remove(config, gone.cloned().collect())?;
     let mut next = known.iter().map(|k| k.id + 1).max().unwrap_or(1);
-    let mut assigned = Vec::new();
+    let mut cells = Vec::new();
     let mut new = Vec::new();
     for (cell, mut wanted) in wanted {
         wanted.id = match known.iter().find(|k| same_cell(k, &wanted)) {
@@ -76,12 +85,12 @@ pub fn assign(config: &Config, facts: &dyn Facts) -> Result<Vec<(CellId, Cell)>,
                 next - 1
             }
         };
-        assigned.push((CellId(wanted.id), cell));
+        cells.push((CellId(wanted.id), cell));
     }
     if !new.is_empty() {
         facts.set(new, true)?;
     }
-    Ok(assigned)
+    Ok(Assigned { cells, gone })
 }
 
 /// What the configuration asks for, not numbered.
@@ -121,14 +130,19 @@ fn changed(known: &Known) -> Fault {
     ))
 }
 
-fn refuse_gone(config: &Config, gone: Vec<&Known>) -> Result<(), Fault> {
-    if gone.is_empty() || config.on_cell_removed == Some(OnCellRemoved::Keep) {
-        return Ok(());
+/// Which of the cells that are no longer configured are to be removed.
+fn to_remove(config: &Config, gone: Vec<Known>) -> Result<Vec<Known>, Fault> {
+    match config.on_cell_removed {
+        Some(OnCellRemoved::Keep) => return Ok(Vec::new()),
+        Some(OnCellRemoved::Tombstone) => return Ok(gone),
+        None if gone.is_empty() => return Ok(gone),
+        None => {}
     }
-    let cell = |k: &&Known| format!("{} ({})", k.source, k.label);
+    let cell = |k: &Known| format!("{} ({})", k.source, k.label);
     let listed = gone.iter().map(cell).collect::<Vec<_>>().join("; ");
     Err(Fault::directory(format!(
         "cells that this directory knows are no longer configured: {listed}: configure them again, or \
-         set on_cell_removed = \"keep\" to leave their entries in the topic as they are"
+         set on_cell_removed = \"keep\" to leave their entries in the topic as they are, or \
+         \"tombstone\" to remove them from it"
     )))
 }

@@ -17,6 +17,7 @@
 //!   treat a page may be repeated.
 //! * Replay cannot bring a forgotten key back: its removal is the last that the journal says of it.
 
+mod cells;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
-use deltapoll_state::journal::FactChange;
+use deltapoll_state::journal::{FactChange, Sealed};
 use deltapoll_state::pages::{Pages, Update};
 use deltapoll_state::range::Range;
 use deltapoll_state::range_state::RangeState;
@@ -48,6 +49,8 @@ use crate::io::lineage;
 use crate::ledger::Ledger;
 
 use standing::{Mapped, Standing, standings};
+
+pub use cells::remove_cells;
 
 const PENDING: &str = "republish/";
 const OLD_TOPIC: &str = "old-topic/";
@@ -118,7 +121,8 @@ fn seal(
     let parts = parts(config, &known, &standings);
     // IMPORTANT: before anything is sealed (R17): a copy of this directory must not own the batch.
     incarnation::open(ledger, directory.start.seq)?;
-    let done = write(config, directory, &pages, &parts, &standings)?;
+    let state = RangeState::new(pages.clone(), Range::ALL);
+    let (done, _) = write(config, directory, &state, &parts, &standings)?;
     Ok((done, pages))
 }
 
@@ -288,19 +292,18 @@ fn keeps_its_records(source: &Source, cell: &Cell, known: &Known, wanted: &Known
 fn write(
     config: &Config,
     directory: &Directory,
-    pages: &Pages,
+    state: &RangeState,
     parts: &[Part],
     standings: &BTreeMap<String, Mapped>,
-) -> Result<Done, Fault> {
+) -> Result<(Done, Sealed), Fault> {
     let mut done = Done::default();
     let mut writer = Writer::new(directory);
-    let state = RangeState::new(pages.clone(), Range::ALL);
     for part in parts {
         match part.pages {
             Treatment::Recheck => done.rechecked += 1,
             Treatment::Forget => {
                 let mapped = standings[&part.known.topic];
-                let (all, published) = remove(config, &mut writer, &state, part, mapped)?;
+                let (all, published) = remove(config, &mut writer, state, part, mapped)?;
                 done.forgotten += all;
                 if published > 0 {
                     *done.tombstones.entry(part.known.topic.clone()).or_default() += published;
@@ -333,8 +336,8 @@ fn write(
             facts.push((topics::fact(topic), None));
         }
     }
-    writer.finish(facts)?;
-    Ok(done)
+    let sealed = writer.finish(facts)?;
+    Ok((done, sealed))
 }
 
 /// Removals of all that is remembered of a cell; returns how many, and how many are published.
@@ -394,7 +397,7 @@ fn remove(
 /// One epoch on its way to the journal; the last batch waits for the facts.
 struct Writer<'a> {
     ledger: &'a Ledger,
-    start: Seq,
+    start: Sealed,
     epoch: Epoch,
     held: Option<Vec<u8>>,
     batches: u64,
@@ -405,7 +408,7 @@ impl Writer<'_> {
     fn new(directory: &Directory) -> Writer<'_> {
         Writer {
             ledger: &directory.ledger,
-            start: directory.start.seq,
+            start: directory.start,
             epoch: Epoch(clock::unix_ms().max(directory.start.epoch.0 + 1)),
             held: None,
             batches: 0,
@@ -415,7 +418,7 @@ impl Writer<'_> {
 
     /// The last batch so far.
     fn seq(&self) -> u64 {
-        self.start.0 + self.batches
+        self.start.seq.0 + self.batches
     }
 
     fn push(&mut self, body: Option<Vec<u8>>) {
@@ -432,10 +435,11 @@ impl Writer<'_> {
             .append(self.epoch, body, self.unwritten.clone(), end);
     }
 
-    /// Seals; an epoch without a batch is facts alone.
-    fn finish(mut self, facts: Vec<FactChange>) -> Result<(), Fault> {
+    /// Seals, and returns what is sealed then; an epoch without a batch is facts alone.
+    fn finish(mut self, facts: Vec<FactChange>) -> Result<Sealed, Fault> {
         let Some(body) = self.held.take() else {
-            return self.ledger.set(facts, true);
+            self.ledger.set(facts, true)?;
+            return Ok(self.start);
         };
         self.append(body, Some(facts));
         let (sender, sealed) = channel();
@@ -447,7 +451,7 @@ impl Writer<'_> {
             .recv()
             .map_err(|_| Fault::failed("the journal's thread has ended"))?;
         assert_eq!(sealed.seq.0, self.seq(), "nobody else appends");
-        Ok(())
+        Ok(sealed)
     }
 }
 

@@ -80,9 +80,9 @@ pub fn run(
 ) -> Result<Ended, Fault> {
     // IMPORTANT: neither is dropped. Followers may be at work when this returns: another process must
     // not have the directory before this one has ended, and requests need their runtime (R31).
-    let directory = ManuallyDrop::new(Directory::open(&config.data_dir)?);
+    let mut directory = ManuallyDrop::new(Directory::open(&config.data_dir)?);
     let ledger = directory.ledger.clone();
-    let cells = identity::assign(config, &ledger)?;
+    let identity::Assigned { cells, gone } = identity::assign(config, &ledger)?;
     let runtime = ManuallyDrop::new(runtime()?);
     let sinks = sinks::open(config, &directory, options.flush_archive, stop, &runtime)?;
     let Some(sinks) = sinks else {
@@ -94,6 +94,20 @@ pub fn run(
     let plan = Arc::new(plan(config, &cells, &ledger, &sinks)?);
     let pages = directory.pages(&sinks.lineage, sinks.positions[&Who::Remember])?;
     // What `state republish` sealed before a crash is finished before anything is decided.
+    let remembered = sinks.positions[&Who::Remember];
+    let partitions = |topic: &str| sinks.topics[topic].partitions;
+    let removed = republish::remove_cells(
+        config,
+        &mut directory,
+        &pages,
+        &plan,
+        remembered,
+        gone,
+        partitions,
+    )?;
+    if removed > 0 {
+        tracing::info!("{removed} keys of cells that are no longer configured are removed");
+    }
     republish::finish(&directory, &pages)?;
     pages
         .split_for(options.workers)

@@ -145,6 +145,8 @@ pub enum Format {
 pub enum OnCellRemoved {
     /// They stay in the topic and in the state.
     Keep,
+    /// They are removed from both, with tombstones, at the next start.
+    Tombstone,
 }
 
 /// Where changes are published.

@@ -41,7 +41,7 @@ fn print(canon: u64) -> Fingerprint {
 fn polled(config: &Config, at: &std::path::Path) -> (CellId, CellId) {
     let directory = Directory::open(at).unwrap();
     let ledger = &directory.ledger;
-    let cells = identity::assign(config, ledger).unwrap();
+    let cells = identity::assign(config, ledger).unwrap().cells;
     let lineage = lineage::open(ledger).unwrap();
     let pages = directory.pages(&lineage.id, Seq(0)).unwrap();
     let id = |source: &str| cells.iter().find(|(_, c)| c.source == source).unwrap().0;
@@ -175,7 +175,7 @@ fn r32_another_topic_gets_one_epoch_of_tombstones_to_the_old_one_and_empty_pages
     let ledger = &directory.ledger;
     assert_eq!(directory.start.seq, Seq(2));
     assert_eq!(
-        identity::assign(&new, ledger).unwrap().len(),
+        identity::assign(&new, ledger).unwrap().cells.len(),
         2,
         "accepted now"
     );
@@ -338,4 +338,74 @@ fn r32_a_source_that_is_not_there_is_told() {
     let source = new.source["s"].clone();
     new.source.insert("new".into(), source);
     assert_eq!(told(&new, "new").exit, Exit::Directory);
+}
+
+#[test]
+fn r32_cells_that_are_no_longer_configured_leave_with_what_only_the_journal_has_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (s, other) = polled(&config(""), dir.path());
+    let text = "name = \"n\"\non_cell_removed = \"tombstone\"\n\
+                [source.other]\nurl = \"http://h\"\nkey = [\"/id\"]\n";
+    let new = parse(text, "test").unwrap();
+    let mut directory = Directory::open(dir.path()).unwrap();
+    // Sealed after the pages were written: "x:a" left, "x:d" came.
+    let mut writer = Writer::new(&directory);
+    let mut builder = Builder::new(&Head {
+        cell: s,
+        polled_at: 2,
+        topic: "s".into(),
+        source: "s".into(),
+        label: String::new(),
+    });
+    for (key, kind) in [("x:a", Kind::Removed), ("x:d", Kind::Added)] {
+        builder.push(&Change {
+            kind,
+            partition: 0,
+            hash: hash::key(SEED, key.as_bytes()),
+            print: print(9),
+            key,
+            value: (kind == Kind::Added).then_some(b"{}"),
+            silent: false,
+        });
+    }
+    writer.push(builder.take());
+    let before = writer.finish(vec![]).unwrap();
+    directory.start = before;
+
+    let gone = identity::assign(&new, &directory.ledger).unwrap().gone;
+    assert_eq!(gone.len(), 1);
+    let lineage = lineage::open(&directory.ledger).unwrap();
+    let pages = directory.pages(&lineage.id, Seq(1)).unwrap();
+    let plan = Plan {
+        cells: Vec::new(),
+        seed: SEED,
+        rules: Arc::default(),
+    };
+    let removed = remove_cells(&new, &mut directory, &pages, &plan, Seq(1), gone, |_| 3);
+    assert_eq!(removed.unwrap(), 3);
+    let mut log = directory.ledger.after(before.seq).unwrap();
+    let frame = log.next().unwrap().unwrap();
+    let mut keys: Vec<(String, u32)> = Batch::read(&frame.body)
+        .unwrap()
+        .changes()
+        .map(|change| change.unwrap())
+        .inspect(|change| assert_eq!((change.kind, change.value), (Kind::Removed, None)))
+        .map(|change| (change.key.to_owned(), change.partition))
+        .collect();
+    keys.sort();
+    let wanted = ["x:b", "x:c", "x:d"].map(|key| (key.into(), partition_of(key.as_bytes(), 3)));
+    assert_eq!(keys, wanted);
+    assert_eq!(
+        directory.start,
+        Sealed {
+            seq: frame.seq,
+            epoch: frame.epoch
+        },
+        "what is sealed next comes after it"
+    );
+    assert_eq!(in_pages(&pages, s), []);
+    assert_eq!(in_pages(&pages, other).len(), 1, "a cell that stays");
+    let after = identity::assign(&new, &directory.ledger).unwrap();
+    assert_eq!((after.gone.len(), after.cells.len()), (0, 1));
+    assert_eq!(directory.ledger.get(&validators_fact(s)), None);
 }

@@ -39,8 +39,8 @@ fn what_is_no_configuration_is_told_with_line_section_and_field() {
         "",
         &[
             (
-                "name = \"n\"\non_cell_removed = \"tombstone\"",
-                "a.toml:2: on_cell_removed: 'tombstone' is unknown; there is only 'keep'",
+                "name = \"n\"\non_cell_removed = \"drop\"",
+                "a.toml:2: on_cell_removed: 'drop' is none of 'keep', 'tombstone'",
             ),
             (
                 "name = ",
