@@ -6,6 +6,7 @@
 //!            journal/     the commit point, and every small fact
 //!            state/       the pages
 //!            topics/      the local topic log, without [kafka]
+//!            reserve      space for a start on a full disk
 //! ```
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
 use crate::ledger::Ledger;
+use crate::reserve::Reserve;
 use crate::reset;
 
 /// The store's cache. Every unchanged poll reads all pages once, in order: no cache smaller than all of
@@ -44,6 +46,8 @@ pub struct Directory {
     /// What was sealed when it was opened.
     pub start: Sealed,
     oldest: Seq,
+    /// Room on the disk to go on with.
+    pub reserve: Arc<Reserve>,
 }
 
 impl Directory {
@@ -59,6 +63,8 @@ impl Directory {
             ))
         })?;
         let lock = Lock::acquire(path).map_err(directory)?;
+        // IMPORTANT: before anything is written: a full disk would refuse that already (R29).
+        let reserve = Arc::new(Reserve::open(path)?);
         reset::settle(path)?;
         let journal =
             Journal::open(&path.join("journal"), Options::default()).map_err(directory)?;
@@ -70,6 +76,7 @@ impl Directory {
             ledger,
             start,
             oldest,
+            reserve,
         })
     }
 
@@ -95,6 +102,15 @@ impl Directory {
                 (Who::Archive, None) => self.start_archive(positions[&Who::Publish])?,
                 _ => position,
             };
+            if who == Who::Archive && position.0 + 1 < self.oldest.0 {
+                return Err(Fault::directory(format!(
+                    "[archive] was not configured while batches {} to {} were published: the archive \
+                     lacks them, and the journal has them no more; go on without [archive], or begin \
+                     anew with `deltapoll state reset` and another archive.url",
+                    position.0 + 1,
+                    self.oldest.0 - 1,
+                )));
+            }
             if position.0 + 1 < self.oldest.0 || position > self.start.seq {
                 return Err(Fault::directory(format!(
                     "the journal in {} holds batches {} to {}, but {} is at {position}: the directory \

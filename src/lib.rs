@@ -7,7 +7,7 @@
 //! * [`snapshot`]: what passes between asking and deciding.
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`run`]: a run, from the configuration to the last word.
-//! * [`directory`], [`identity`], [`rules`]: what the local directory holds and knows.
+//! * [`directory`], [`identity`], [`rules`], [`reserve`]: what the local directory holds and knows.
 //! * [`ledger`]: the journal's own thread.
 //! * [`dataflow`]: the graph: poll, extract, dedup, journal, remember, publish, archive, retire.
 //! * [`follower`]: what must learn of every sealed batch, and how.
@@ -35,6 +35,7 @@ pub mod log;
 pub mod memory;
 pub mod mirror;
 pub mod republish;
+pub mod reserve;
 pub mod reset;
 pub mod rules;
 pub mod run;

@@ -36,14 +36,13 @@ use crate::io::http::pace::Pace;
 use crate::io::http::schedule::{self, Shared};
 use crate::io::http::validators::Validators;
 use crate::io::json::pointer::Pointer;
-use crate::ledger::Ledger;
 use crate::mirror::{self, Mirror};
 use crate::republish;
 use crate::rules::Rules;
 use crate::sinks::{self, Relief, Sinks};
 use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
 use crate::status::Status;
-use crate::stop::Stop;
+use crate::stop::{self, Stop};
 
 /// How often a run that is ending looks whether its time is up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -94,6 +93,7 @@ pub fn run(
     let plan = Arc::new(plan(config, &cells, &ledger, &sinks)?);
     let pages = directory.pages(&sinks.lineage, sinks.positions[&Who::Remember])?;
     // What `state republish` sealed before a crash is finished before anything is decided.
+    republish::finish(&directory, &pages)?;
     let remembered = sinks.positions[&Who::Remember];
     let partitions = |topic: &str| sinks.topics[topic].partitions;
     let removed = republish::remove_cells(
@@ -108,7 +108,6 @@ pub fn run(
     if removed > 0 {
         tracing::info!("{removed} keys of cells that are no longer configured are removed");
     }
-    republish::finish(&directory, &pages)?;
     pages
         .split_for(options.workers)
         .map_err(|error| Fault::directory(error.to_string()))?;
@@ -130,7 +129,7 @@ pub fn run(
     let shared = shared(
         config,
         options,
-        &ledger,
+        &directory,
         relief,
         &inlet,
         status,
@@ -327,7 +326,7 @@ fn stop_polling(stop: &Stop, runtime: &Runtime) -> watch::Receiver<bool> {
 fn shared(
     config: &Config,
     options: Options,
-    ledger: &Ledger,
+    directory: &Directory,
     relief: Relief,
     inlet: &Inlet,
     status: &Arc<Status>,
@@ -341,10 +340,13 @@ fn shared(
         budget: Budget::new(config.limits.staging.0),
         pace: Pace::default(),
         room: Box::new(move || {
-            let room = counters.bytes.load(Ordering::Relaxed) < journal_max;
+    let ledger = &directory.ledger;
+            let room = counters.bytes.load(Ordering::Relaxed) < journal_max
+                && (reserve.has_room()).unwrap_or_else(|fault| stop::fatal(&fault));
             if !room {
                 journal.roll();
                 relief.ask();
+    let reserve = directory.reserve.clone();
             }
             room
         }),
@@ -488,6 +490,7 @@ mod tests {
         let cells: Vec<_> = (1..).map(CellId).zip(cells).collect();
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
+    use crate::ledger::Ledger;
         for (id, cell) in &cells {
             stop.end_grace();
             let validators = Validators {
