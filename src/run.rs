@@ -114,6 +114,11 @@ pub fn run(
     let misses = Misses::take(&pages, options.workers)?;
     let trusted = |cell: CellId| !misses.iter().any(|misses| misses.has(cell));
     let validators = known_validators(config, &cells, &ledger, trusted);
+    // A bounded run is asked for now.
+    let dues = match options.rounds {
+        Some(_) => vec![None; cells.len()],
+        None => dues(&cells, &ledger),
+    };
 
     let relief = sinks.relief.clone();
     let running = start(
@@ -133,12 +138,14 @@ pub fn run(
         relief,
         &inlet,
         status,
+        cells.iter().map(|(id, _)| *id).collect(),
         stop_polling(stop, &runtime),
     )?;
     let polled = poll_cells(
         config,
         &cells,
         &plan,
+        dues,
         validators,
         outcomes,
         Arc::new(shared),
@@ -330,28 +337,34 @@ fn shared(
     relief: Relief,
     inlet: &Inlet,
     status: &Arc<Status>,
+    ids: Vec<CellId>,
     stop: watch::Receiver<bool>,
 ) -> Result<Shared, Fault> {
+    let ledger = &directory.ledger;
     let (counters, inlet, status) = (ledger.counters().clone(), inlet.clone(), status.clone());
+    let (reported, due_facts) = (status.clone(), ledger.clone());
     let journal = ledger.clone();
     let journal_max = config.limits.journal.0;
+    let reserve = directory.reserve.clone();
     Ok(Shared {
         client: client::client().map_err(Fault::failed)?,
         budget: Budget::new(config.limits.staging.0),
         pace: Pace::default(),
         room: Box::new(move || {
-    let ledger = &directory.ledger;
             let room = counters.bytes.load(Ordering::Relaxed) < journal_max
                 && (reserve.has_room()).unwrap_or_else(|fault| stop::fatal(&fault));
             if !room {
                 journal.roll();
                 relief.ask();
-    let reserve = directory.reserve.clone();
             }
             room
         }),
         hand_in: Box::new(move |snapshot: Snapshot| inlet.send(Arrival::Snapshot(snapshot))),
-        report: Box::new(move |attempt| mirror::attempt(&status, &attempt)),
+        report: Box::new(move |attempt| mirror::attempt(&reported, &attempt)),
+        due: Box::new(move |index, at| {
+            status.due(index, at);
+            due_facts.set_lazily(vec![(due_fact(ids[index]), Some(at.to_string()))]);
+        }),
         stop,
         rounds: options.rounds,
     })
@@ -372,6 +385,17 @@ fn known_validators(
     cells.iter().map(known).collect()
 }
 
+/// The fact that holds when a cell is due next (R14).
+fn due_fact(cell: CellId) -> String {
+    format!("due/{:05}", cell.0)
+}
+
+/// When each cell is due, as the last run left it (Unix ms). What cannot be read is due now.
+fn dues(cells: &[(CellId, Cell)], facts: &dyn Facts) -> Vec<Option<u64>> {
+    let due = |(id, _): &(CellId, Cell)| facts.get(&due_fact(*id))?.parse().ok();
+    cells.iter().map(due).collect()
+}
+
 /// What validators of the cell depend on.
 fn identity_of(config: &Config, cell: &Cell) -> u64 {
     let source = &config.source[&cell.source];
@@ -383,23 +407,26 @@ fn poll_cells(
     config: &Config,
     cells: &[(CellId, Cell)],
     plan: &Plan,
+    dues: Vec<Option<u64>>,
     validators: Vec<Option<Validators>>,
     outcomes: Vec<mpsc::UnboundedReceiver<Outcome>>,
     shared: Arc<Shared>,
     runtime: &Runtime,
 ) -> Result<impl Future<Output = bool> + use<>, Fault> {
     let mut tasks = Vec::with_capacity(cells.len());
-    let known = validators.into_iter().zip(outcomes);
-    for ((index, (_, cell)), (validators, outcomes)) in cells.iter().enumerate().zip(known) {
+    let known = dues.into_iter().zip(validators.into_iter().zip(outcomes));
+    for ((index, (_, cell)), (due, (validators, outcomes))) in cells.iter().enumerate().zip(known) {
         let source = &config.source[&cell.source];
         let polled = schedule::Cell {
             index,
             url: cell.url.clone(),
             headers: source.headers.clone().into_iter().collect(),
             every: source.every,
+            due,
             reading: Reading {
                 records: Pointer::parse(&source.records).map_err(Fault::usage)?,
                 body_max: config.limits.body_max.0,
+                timeout: client::ANSWER_TIMEOUT,
                 seed: plan.seed,
                 config: identity_of(config, cell),
             },
@@ -442,13 +469,13 @@ fn wait_for_end(
                 if position.who == Who::Publish {
                     published = Some(Seq(position.seq));
                 }
-                timeout: client::ANSWER_TIMEOUT,
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         let late = deadline.is_some_and(|deadline| clock::now() >= deadline);
         if late && !waiting.contains(&Who::Remember) {
+            stop.end_grace();
             break;
         }
     }
@@ -463,6 +490,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::config::cell::expand;
+    use crate::ledger::Ledger;
     use deltapoll_state::journal::{Journal, Options};
 
     #[test]
@@ -490,9 +518,7 @@ mod tests {
         let cells: Vec<_> = (1..).map(CellId).zip(cells).collect();
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
-    use crate::ledger::Ledger;
         for (id, cell) in &cells {
-            stop.end_grace();
             let validators = Validators {
                 config: identity_of(&config, cell),
                 etag: None,

@@ -33,6 +33,8 @@ pub struct Cell {
     pub headers: Vec<(String, Text)>,
     /// Time between two polls.
     pub every: Duration,
+    /// When it is due first, as a run before this one left it (Unix ms); `None`: at once.
+    pub due: Option<u64>,
     /// How answers are read.
     pub reading: Reading,
     /// Whether a snapshot is the whole cell.
@@ -57,6 +59,8 @@ pub struct Shared {
     pub hand_in: Box<dyn Fn(Snapshot) + Send + Sync>,
     /// Told every finished attempt.
     pub report: Box<dyn Fn(Attempt) + Send + Sync>,
+    /// Told when a cell, by its place in the plan, is due next (Unix ms).
+    pub due: Box<dyn Fn(usize, u64) + Send + Sync>,
     /// Becomes true when polling is to stop.
     pub stop: watch::Receiver<bool>,
     /// Attempts of each cell; `None`: until stopped.
@@ -87,6 +91,9 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
     let mut expected = FIRST_BYTES;
     let mut expect_same = false;
     let mut good = true;
+    if !until_first(&cell, &shared, &mut stop).await {
+        return good;
+    }
     for poll in 1.. {
         if shared.rounds.is_some_and(|rounds| poll > rounds) {
             break;
@@ -104,12 +111,32 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
         expect_same = asked.same;
         good = !matches!(asked.attempt.verdict, Verdict::Failed(_));
         (shared.report)(asked.attempt);
+        let wait = (started + cell.every).saturating_duration_since(clock::now());
+        (shared.due)(cell.index, clock::unix_ms() + millis(wait));
         let last = shared.rounds.is_some_and(|rounds| poll >= rounds);
         if !last && !sleep_until(started + cell.every, &mut stop).await {
             break;
         }
     }
     good
+}
+
+/// Waits until the first poll is due, as a run before this one left it: a restart is no reason to ask
+/// more often. `false`: polling stops.
+async fn until_first(cell: &Cell, shared: &Shared, stop: &mut watch::Receiver<bool>) -> bool {
+    let now = clock::unix_ms();
+    // Never longer than between two polls: `every` may be shorter now, and clocks are set.
+    let wait = cell.due.map_or(0, |due| due.saturating_sub(now));
+    let wait = wait.min(millis(cell.every));
+    if wait == 0 {
+        return true;
+    }
+    (shared.due)(cell.index, now + wait);
+    sleep_until(clock::now() + Duration::from_millis(wait), stop).await
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 struct Asked {

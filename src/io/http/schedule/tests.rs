@@ -70,12 +70,15 @@ struct Behind {
     room: Arc<AtomicBool>,
     /// A message each time that somebody asks for room.
     asked: mpsc::UnboundedReceiver<()>,
+    /// When the cell is due next, each time that it is said.
+    dues: mpsc::UnboundedReceiver<u64>,
     _stop: watch::Sender<bool>,
 }
 
 fn behind(rounds: u64) -> Behind {
     let (handed, snapshots) = mpsc::unbounded_channel();
     let (asks, asked) = mpsc::unbounded_channel();
+    let (dues, due) = mpsc::unbounded_channel();
     let attempts = Arc::new(Mutex::new(Vec::new()));
     let room = Arc::new(AtomicBool::new(true));
     let (stop_sender, stop) = watch::channel(false);
@@ -91,6 +94,9 @@ fn behind(rounds: u64) -> Behind {
         }),
         hand_in: Box::new(move |snapshot| handed.send(snapshot).unwrap()),
         report: Box::new(move |attempt| reported.lock().unwrap().push(attempt)),
+        due: Box::new(move |_, at| {
+            let _ = dues.send(at);
+        }),
         stop,
         rounds: Some(rounds),
     };
@@ -100,6 +106,7 @@ fn behind(rounds: u64) -> Behind {
         attempts,
         room,
         asked,
+        dues: due,
         _stop: stop_sender,
     }
 }
@@ -111,6 +118,7 @@ fn cell(api: &Api, timeout: Duration) -> (Cell, mpsc::UnboundedSender<Outcome>) 
         url: api.url.clone(),
         headers: Vec::new(),
         every: Duration::ZERO,
+        due: None,
         reading: Reading {
             records: Pointer::parse("").unwrap(),
             body_max: 1 << 20,
@@ -236,4 +244,40 @@ async fn r29_no_request_is_sent_while_the_journal_is_full() {
         .send(outcome(snapshot.poll, Verdict::Sealed))
         .unwrap();
     assert!(polling.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r14_a_restart_keeps_the_pace_of_a_cell_and_never_waits_longer_than_that() {
+    let hour = Duration::from_secs(3600);
+    // As a run before this one left it: in half an hour, or (the clock was set) in a year.
+    for (ahead, least, most) in [(hour / 2, hour / 2, hour / 2), (hour * 8766, hour, hour)] {
+        let mut behind = behind(1);
+        let api = Api {
+            url: "http://127.0.0.1:1/".into(),
+            requests: Arc::default(),
+            open: watch::channel(true).0,
+        };
+        let (mut cell, _outcomes) = cell(&api, LONG);
+        cell.every = hour;
+        cell.due = Some(clock::unix_ms() + millis(ahead));
+        let begun = tokio::time::Instant::now();
+        assert!(
+            !poll_cell(cell, behind.shared.clone()).await,
+            "nobody listens there"
+        );
+        let waited = begun.elapsed();
+        // Time-outs of the client: nothing answers, and time passes at once.
+        let slack = Duration::from_secs(60);
+        assert!(
+            waited + slack >= least && waited <= most + slack,
+            "{waited:?}"
+        );
+        let first = behind.dues.recv().await.unwrap();
+        let next = behind.dues.recv().await.unwrap();
+        assert!(
+            first <= clock::unix_ms() + millis(most),
+            "what is waited for is shown"
+        );
+        assert!(next >= first, "and what comes then");
+    }
 }
