@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
+use deltapoll_state::fail;
 use deltapoll_state::journal::{FactChange, Sealed};
 use deltapoll_state::pages::{Pages, Update};
 use deltapoll_state::range::Range;
@@ -154,6 +155,7 @@ pub fn finish(directory: &Directory, pages: &Pages) -> Result<(), Fault> {
     }
     // IMPORTANT: before the facts go, or a power cut brings the entries back.
     pages.store().flush().map_err(stored)?;
+    fail::step("republish.pages");
     ledger.set(news, true)
 }
 
@@ -337,6 +339,7 @@ fn write(
         }
     }
     let sealed = writer.finish(facts)?;
+    fail::step("republish.sealed");
     Ok((done, sealed))
 }
 

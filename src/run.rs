@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use deltapoll_state::fail;
 use deltapoll_state::pages::Pages;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -111,6 +112,7 @@ pub fn run(
     pages
         .split_for(options.workers)
         .map_err(|error| Fault::directory(error.to_string()))?;
+    fail::step("start.split");
     let misses = Misses::take(&pages, options.workers)?;
     let trusted = |cell: CellId| !misses.iter().any(|misses| misses.has(cell));
     let validators = known_validators(config, &cells, &ledger, trusted);
@@ -159,6 +161,7 @@ pub fn run(
     let published = published.is_some_and(|seq| seq.0 >= sealed);
     // What is lazy is worth writing once, at the end.
     ledger.set(Vec::new(), true)?;
+    fail::step("exit.facts");
     mirror.refresh();
     Ok(Ended { good, published })
 }

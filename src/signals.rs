@@ -1,5 +1,6 @@
 //! The first Ctrl-C or SIGTERM asks to stop, the second leaves at once with exit code 130 (R31).
 
+use deltapoll_state::fail;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -28,7 +29,7 @@ pub fn listen(stop: &Stop) -> Result<(), Fault> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if stop.requested() {
+            if stop.requested() || fail::broken("r31") {
                 std::process::exit(130);
             }
             info!("stopping: what has arrived is sealed; again to leave at once");

@@ -18,6 +18,8 @@ use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, StreamVec};
 
+use deltapoll_state::fail;
+
 use crate::change::Epoch;
 use crate::clock;
 use crate::snapshot::Snapshot;
@@ -121,6 +123,9 @@ impl Poll {
             }
         }
         if self.deciding || (self.waiting.is_empty() && !self.closing) {
+            return None;
+        }
+        if fail::broken("r02") && self.waiting.len() == 1 && !self.closing {
             return None;
         }
         let since = self.released.map(|at| clock::now().duration_since(at));

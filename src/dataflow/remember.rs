@@ -19,6 +19,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 
+use deltapoll_state::fail;
 use deltapoll_state::pages::Pages;
 
 use crate::change::{Epoch, Seq};
@@ -91,6 +92,7 @@ fn write<'scope>(
                 .unwrap_or_else(|error| {
                     stop::fatal(&Fault::directory(error.to_string()));
                 });
+            fail::step("remember.pages");
             pages_written.fetch_add(written.pages, Ordering::Relaxed);
             written_bytes = mark.bytes;
             output.session(&capability).give((worker, mark));
@@ -130,6 +132,7 @@ pub struct Flusher {
 impl Follower for Flusher {
     fn advance(&mut self, upto: Seq) -> Result<Seq, Fault> {
         flush_pages(&self.pages, upto)?;
+        fail::step("remember.flushed");
         // What the overlay held lies scattered between what is in use.
         memory::give_back();
         Ok(upto)

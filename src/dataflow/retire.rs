@@ -7,6 +7,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
+use deltapoll_state::fail;
+
 use crate::change::Seq;
 use crate::ledger::Ledger;
 
@@ -67,6 +69,7 @@ impl Retiring {
                 .copied()
                 .min()
                 .expect("there are followers");
+            fail::step("retire.asked");
             self.ledger.retire(least);
         }
         (self.reached)(position);

@@ -1,5 +1,6 @@
 //! The lineage: the identity of a directory's history, made once, on first start.
 
+use deltapoll_state::fail;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -91,6 +92,7 @@ pub fn open(facts: &dyn Facts) -> Result<Lineage, Fault> {
     let lineage = Lineage::new();
     let (name, text) = lineage.fact();
     facts.set(vec![(name, Some(text))], true)?;
+    fail::step("lineage.made");
     Ok(lineage)
 }
 

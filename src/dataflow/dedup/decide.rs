@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use deltapoll_state::fail;
 use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
@@ -68,7 +69,7 @@ impl Decider {
         let cell = &plan.cells[index];
         let entries = Entries::new(parts.chunks);
         // A snapshot with keyless entries is partial: one of them may be any key (R5).
-        let whole = parts.manifest.complete && counts.keyless == 0;
+        let whole = parts.manifest.complete && (counts.keyless == 0 || fail::broken("r05"));
         let mut found = self.join(&plan, cell, &entries, whole, misses)?;
         found.tally.missing = misses.of(cell.id).len() as u64;
         let gone = self.note(cell, epoch, &entries, &mut found)?;
@@ -100,7 +101,7 @@ impl Decider {
                 return;
             }
             let count = misses.get(&hash).copied().unwrap_or(0) + 1;
-            if count >= cell.removed_after {
+            if count >= cell.removed_after || fail::broken("r08") {
                 misses.remove(&hash);
                 found.gone.push(hash);
             } else {
@@ -161,7 +162,7 @@ impl Decider {
             Content::Same(None) => {}
             Content::Same(Some(print)) => found.refreshed.push((row.hash(), print)),
             Content::Malformed => found.tally.malformed += 1,
-            Content::Different(_) if Self::record_bytes(cell, entry) > cell.record_max => {
+            Content::Different(_) if !Self::is_publishable(cell, entry) => {
                 found.tally.oversized += 1;
             }
             Content::Different(print) => {
@@ -213,7 +214,8 @@ impl Decider {
         }
     }
 
-    fn record_bytes(cell: &CellPlan, entry: &[u8]) -> usize {
+    /// Whether the entry's record fits, and that of its removal (R11).
+    fn is_publishable(cell: &CellPlan, entry: &[u8]) -> bool {
         // Header names, numbers and framing of a record; the broker counts them too.
         const OVERHEAD_BYTES: usize = 256;
         let key = record_key(cell, entry);
@@ -223,7 +225,9 @@ impl Decider {
             Removed::Tombstone | Removed::Ignore => 0,
         };
         let value = entry.len().max(event);
-        key.len() + value + cell.source.len() + cell.label.len() + OVERHEAD_BYTES
+        let names = cell.source.len() + cell.label.len();
+        let bytes = key.len() + value + names + OVERHEAD_BYTES;
+        bytes <= cell.record_max || fail::broken("r11")
     }
 
     /// Notes what changed in the state, and finds the key bytes of what is gone.

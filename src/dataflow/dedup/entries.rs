@@ -2,6 +2,7 @@
 //!
 //! The rows stay in the chunks that they came in; what is sorted is where they are, 16 bytes each.
 
+use deltapoll_state::fail;
 use deltapoll_state::word::KeyHash;
 
 use crate::dataflow::message::{Chunk, Row};
@@ -37,7 +38,15 @@ impl Entries {
         }
         let low = |place: &Place| chunks[place.chunk as usize].rows[place.row as usize].hash[1];
         places.sort_unstable_by(|a, b| {
-            let same = || (low(a), a.chunk, a.row).cmp(&(low(b), b.chunk, b.row));
+            let same = || {
+                let in_order = (a.chunk, a.row).cmp(&(b.chunk, b.row));
+                let last_wins = if fail::broken("r06") {
+                    in_order.reverse()
+                } else {
+                    in_order
+                };
+                low(a).cmp(&low(b)).then(last_wins)
+            };
             a.top.cmp(&b.top).then_with(same)
         });
         Entries { chunks, places }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use deltapoll_state::fail;
 use deltapoll_state::pages::Pages;
 use deltapoll_state::range::Range;
 
@@ -62,6 +63,7 @@ impl Misses {
         }
         if any {
             pages.store().flush().map_err(stored)?;
+            fail::step("misses.taken");
         }
         Ok(all)
     }
@@ -82,6 +84,7 @@ impl Misses {
         if let Err(error) = pages.put_small(&format!("{NAME}/{worker}"), &bytes) {
             stop::fatal(&Fault::directory(error.to_string()));
         }
+        fail::step("misses.saved");
     }
 }
 

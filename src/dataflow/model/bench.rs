@@ -29,7 +29,7 @@ use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
 
 /// Why a spoiled snapshot is not used; the piece's number is that of the last piece.
 pub const SPOILED: &str = "not UTF-8";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What survives a restart, and the graph that runs on it.
 pub struct Bench {

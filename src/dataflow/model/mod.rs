@@ -142,3 +142,20 @@ fn r05_r11_an_entry_that_is_too_large_is_skipped_and_its_key_stays_as_it_was() {
     assert_eq!(bench.poll(&[Poll::of(small)])[0].tally.changes(), 0);
     bench.close();
 }
+
+#[test]
+fn r02_a_snapshot_is_decided_although_no_other_cell_has_one() {
+    let settings = Settings {
+        removed_after: 1,
+        removed: Removed::Tombstone,
+        cells: 3,
+        ignore: Vec::new(),
+        record_max: 1 << 20,
+    };
+    let mut bench = Bench::new(&settings, 2);
+    for value in 0..3 {
+        let text = format!("{{\"id\":1,\"v\":{value}}}");
+        assert_eq!(bench.poll(&[Poll::of(&text)])[0].verdict, Verdict::Sealed);
+    }
+    bench.close();
+}

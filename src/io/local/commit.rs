@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use deltapoll_state::fail;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -87,7 +88,9 @@ impl Commit {
             file.sync_all()
         });
         written.map_err(|error| failed("write", &aside, &error))?;
+        fail::step("local.commit.written");
         fs::rename(&aside, &path).map_err(|error| failed("replace", &path, &error))?;
+        fail::step("local.commit.renamed");
         sync_dir(dir)
     }
 }

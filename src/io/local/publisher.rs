@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use deltapoll_state::fail;
+
 use crate::change::{Batch, Seq};
 use crate::clock;
 use crate::fault::Fault;
@@ -146,6 +148,7 @@ impl LocalPublisher {
             let partitions = commit.topics.entry(topic.clone()).or_default();
             partitions.insert(*partition, segment.extent);
         }
+        fail::step("local.lines.synced");
         commit.write(&self.dir)?;
         self.commit = commit;
         Ok(())

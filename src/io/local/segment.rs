@@ -9,6 +9,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use deltapoll_state::fail;
+
 use crate::clock;
 use crate::fault::Fault;
 use crate::io::local::commit::{Extent, failed, sync_dir};
@@ -82,8 +84,10 @@ impl Segment {
                 committed.bytes
             )));
         }
-        live.set_len(committed.bytes)
-            .map_err(|error| failed("cut", &path, &error))?;
+        if !fail::broken("r34") {
+            live.set_len(committed.bytes)
+                .map_err(|error| failed("cut", &path, &error))?;
+        }
         live.sync_all()
             .map_err(|error| failed("sync", &path, &error))?;
         sync_dir(dir)?;

@@ -20,6 +20,9 @@ const NOT_MODIFIED: &str = "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r
 /// Promises more than it sends, and keeps the connection open.
 const DRIP: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[";
 
+/// How long the tests wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// An API that gives every request the same answer; counts requests, answers while `open`.
 struct Api {
     url: String,
@@ -73,6 +76,13 @@ struct Behind {
     /// When the cell is due next, each time that it is said.
     dues: mpsc::UnboundedReceiver<u64>,
     _stop: watch::Sender<bool>,
+}
+
+impl Behind {
+    async fn snapshot(&mut self) -> Snapshot {
+        let handed = tokio::time::timeout(PATIENCE, self.snapshots.recv()).await;
+        handed.expect("a snapshot is handed in").unwrap()
+    }
 }
 
 fn behind(rounds: u64) -> Behind {
@@ -150,14 +160,14 @@ async fn r01_the_next_poll_waits_for_this_ones_outcome_and_late_answers_are_drop
     let mut behind = behind(2);
     let (cell, outcomes) = cell(&api, LONG);
     let polling = tokio::spawn(poll_cell(cell, behind.shared.clone()));
-    let first = behind.snapshots.recv().await.unwrap();
+    let first = behind.snapshot().await;
     assert_eq!((first.poll, api.requests()), (1, 1));
     // Of a poll that was given up long ago: it must not be taken for this one's.
     outcomes.send(outcome(0, Verdict::Sealed)).unwrap();
     outcomes
         .send(outcome(1, Verdict::Failed("as told".into())))
         .unwrap();
-    let second = behind.snapshots.recv().await.unwrap();
+    let second = behind.snapshot().await;
     assert_eq!((second.poll, api.requests()), (2, 2));
     {
         let attempts = behind.attempts.lock().unwrap();
@@ -181,14 +191,14 @@ async fn r02_a_cell_whose_api_hangs_does_not_hold_back_another() {
     // Both share what cells share.
     let (fast_cell, outcomes) = cell(&fast, LONG);
     let polling = tokio::spawn(poll_cell(fast_cell, hung.shared.clone()));
-    let snapshot = hung.snapshots.recv().await.unwrap();
+    let snapshot = hung.snapshot().await;
     outcomes
         .send(outcome(snapshot.poll, Verdict::Sealed))
         .unwrap();
     assert!(polling.await.unwrap());
     assert!(!waiting.is_finished(), "its API has not answered yet");
     slow.open.send(true).unwrap();
-    let snapshot = hung.snapshots.recv().await.unwrap();
+    let snapshot = hung.snapshot().await;
     slow_outcomes
         .send(outcome(snapshot.poll, Verdict::Sealed))
         .unwrap();
@@ -235,11 +245,12 @@ async fn r29_no_request_is_sent_while_the_journal_is_full() {
     let polling = tokio::spawn(poll_cell(cell, behind.shared.clone()));
     // It looks again after a while, and finds the same.
     for _ in 0..3 {
-        behind.asked.recv().await.unwrap();
+        let asked = tokio::time::timeout(PATIENCE, behind.asked.recv()).await;
+        asked.expect("it looks again").unwrap();
+        assert_eq!(api.requests(), 0);
     }
-    assert_eq!(api.requests(), 0);
     behind.room.store(true, Ordering::SeqCst);
-    let snapshot = behind.snapshots.recv().await.unwrap();
+    let snapshot = behind.snapshot().await;
     outcomes
         .send(outcome(snapshot.poll, Verdict::Sealed))
         .unwrap();
