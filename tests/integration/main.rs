@@ -8,6 +8,9 @@ mod support;
 
 /// Wrong configurations and arguments, and what each is told.
 mod bad_input;
+/// The process ends at each durable step, and goes on.
+#[cfg(feature = "fail-points")]
+mod crash;
 /// The README and the examples are true.
 mod documents;
 /// The Kafka publisher on a real broker: fences, crashes, refusals.

@@ -107,6 +107,12 @@ options = {{ google_service_account_key = '{}' }}
         self.start(arguments).wait()
     }
 
+    /// The same, with these variables in the program's environment.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        self.configure();
+        Program::start_with(self.dir.path(), arguments, variables).wait()
+    }
+
     /// Lets the API stand still, brings everything to the end, and reads it back.
     pub fn settle(&self) -> Vec<Value> {
         self.sim.control("faults?spec=");

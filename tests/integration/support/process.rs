@@ -1,6 +1,7 @@
 //! The program as a process of its own, killed when it is dropped.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -26,6 +27,12 @@ impl Ended {
         self.status.code().unwrap_or(-1)
     }
 
+    /// Whether it aborted: at a fail point, or in a panic.
+    pub fn aborted(&self) -> bool {
+        const SIGABRT: i32 = 6;
+        self.status.signal() == Some(SIGABRT)
+    }
+
     /// The output, if it ended well.
     pub fn good(self) -> Ended {
         assert!(
@@ -42,6 +49,11 @@ impl Ended {
 impl Program {
     /// Starts the program in `dir` with these arguments.
     pub fn start(dir: &Path, arguments: &[&str]) -> Program {
+        Program::start_with(dir, arguments, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn start_with(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let start = STARTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (out, err) = (
@@ -53,6 +65,7 @@ impl Program {
             .current_dir(dir)
             .env("DELTAPOLL_TEST_TOKEN", super::sim::TOKEN)
             .env_remove("DELTAPOLL_CONFIG")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
