@@ -7,7 +7,7 @@
 //! * [`range`]: which worker owns which part of the key-hash space.
 //! * [`error`]: why an operation on the directory failed.
 //! * [`fail`]: where tests may end the process or break a rule.
-//! * [`lock`]: one process per directory.
+//! * [`directory`]: directories that a power cut does not take back; [`lock`]: one process in each.
 //! * [`journal`]: sealed batches and small facts: the one place where anything is committed.
 //! * [`store`]: where pages are kept, and the only file that names sled.
 //! * [`pages`]: the entries of every cell, in pages; `page`: what one of them holds.
@@ -17,6 +17,7 @@
 
 #[cfg(test)]
 mod dice;
+pub mod directory;
 pub mod error;
 pub mod fail;
 pub mod journal;

@@ -1,93 +1,207 @@
-//! Every access of the journal to the file system: nothing else in the journal names `std::fs`.
+//! Every access of the journal to the file system: nothing else in the journal names a file's content
+//! but through a [`Dir`] and its [`File`]s, which put their name into every error.
 //!
-//! Each function is one step that can fail or be the last before a crash; an error names the file.
+//! [`Disk`] and [`Content`] are the verbs behind them. Each is one step that can fail or be the last
+//! before a crash, and works on a whole buffer or a whole name. [`System`] is the operating system;
+//! tests have a disk that forgets, at a power cut, what was not synced.
 
+use std::fmt;
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::directory;
 use crate::error::Error;
 
-/// An open file that knows its name.
-#[derive(Debug)]
-pub(super) struct File {
-    file: fs::File,
-    path: PathBuf,
+/// A file system, by the verbs that the journal needs.
+pub(super) trait Disk: fmt::Debug + Send + Sync {
+    /// Opens a file for reading; `create`: an empty one for writing, in place of what was there.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn Content>>;
+
+    /// Gives a file another name, in place of what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a directory, durably, if it is not there.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes creations, renames and removals in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The names in `dir`; one that is not UTF-8 is not ours and left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 }
 
-impl File {
-    /// A new, empty file for writing; what was there under that name is lost.
-    pub(super) fn create(path: PathBuf) -> Result<File, Error> {
-        let file = fs::File::create(&path).map_err(Error::io("create", &path))?;
-        Ok(File { file, path })
+/// An open file of a [`Disk`].
+pub(super) trait Content: fmt::Debug + Send {
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` from `offset` on; the end of the file before that is an error.
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes the content durable, and the length that is needed to read it.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// The operating system.
+#[derive(Debug)]
+pub(super) struct System;
+
+impl Disk for System {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn Content>> {
+        let file = if create {
+            fs::File::create(path)
+        } else {
+            fs::File::open(path)
+        };
+        Ok(Box::new(file?))
     }
 
-    pub(super) fn open(path: PathBuf) -> Result<File, Error> {
-        let file = fs::File::open(&path).map_err(Error::io("open", &path))?;
-        Ok(File { file, path })
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        directory::make_quietly(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+}
+
+impl Content for fs::File {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// A directory on a disk; clones are the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Dir {
+    disk: Arc<dyn Disk>,
+    path: Arc<Path>,
+}
+
+impl Dir {
+    /// The directory `path`, which is made if it is not there.
+    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Dir, Error> {
+        disk.make_dir(path).map_err(Error::io("create", path))?;
+        Ok(Dir {
+            disk,
+            path: path.into(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// A new, empty file for writing; what was there under that name is lost.
+    pub(super) fn create(&self, name: &str) -> Result<File, Error> {
+        self.file(name, "create", true)
+    }
+
+    /// The file `name`, for reading.
+    pub(super) fn read(&self, name: &str) -> Result<File, Error> {
+        self.file(name, "open", false)
+    }
+
+    fn file(&self, name: &str, what: &'static str, create: bool) -> Result<File, Error> {
+        let path = self.path.join(name);
+        let content = self.disk.open(&path, create);
+        let content = content.map_err(Error::io(what, &path))?;
+        Ok(File { content, path })
+    }
+
+    /// Gives `file` its final name.
+    pub(super) fn rename(&self, file: &mut File, name: &str) -> Result<(), Error> {
+        let path = self.path.join(name);
+        let renamed = self.disk.rename(&file.path, &path);
+        renamed.map_err(Error::io("rename", &file.path))?;
+        file.path = path;
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.path.join(name);
+        self.disk.remove(&path).map_err(Error::io("remove", &path))
+    }
+
+    /// Makes creations, renames and removals durable.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        let synced = self.disk.sync_dir(&self.path);
+        synced.map_err(Error::io("sync", &self.path))
+    }
+
+    pub(super) fn names(&self) -> Result<Vec<String>, Error> {
+        let names = self.disk.list(&self.path);
+        names.map_err(Error::io("list", &self.path))
+    }
+}
+
+/// An open file that knows its name.
+#[derive(Debug)]
+pub(super) struct File {
+    content: Box<dyn Content>,
+    path: PathBuf,
+}
+
+impl File {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn bytes(&self) -> Result<u64, Error> {
-        let metadata = self.file.metadata();
-        Ok(metadata.map_err(Error::io("look at", &self.path))?.len())
+        let bytes = self.content.bytes();
+        bytes.map_err(Error::io("look at", &self.path))
     }
 
     /// Fills `buffer` from `offset` on; the end of the file before that is an error.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
-        let read = self.file.read_exact_at(buffer, offset);
+        let read = self.content.read(buffer, offset);
         read.map_err(Error::io("read", &self.path))
     }
 
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        let written = self.file.write_all_at(bytes, offset);
+        let written = self.content.write(bytes, offset);
         written.map_err(Error::io("write", &self.path))
     }
 
-    /// fdatasync: the content, and the length that is needed to read it.
+    /// Makes the content durable, and the length that is needed to read it.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+        let synced = self.content.sync();
+        synced.map_err(Error::io("sync", &self.path))
     }
-
-    /// Gives the file its final name.
-    pub(super) fn rename(&mut self, path: PathBuf) -> Result<(), Error> {
-        fs::rename(&self.path, &path).map_err(Error::io("rename", &self.path))?;
-        self.path = path;
-        Ok(())
-    }
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    fs::remove_file(path).map_err(Error::io("remove", path))
-}
-
-/// Makes creations, renames and removals in `dir` durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    let open = fs::File::open(dir).map_err(Error::io("open", dir))?;
-    open.sync_all().map_err(Error::io("sync", dir))
-}
-
-/// Makes `dir`, durably, if it is not there.
-pub(super) fn create_dir(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
-    }
-}
-
-/// The names in `dir`; one that is not UTF-8 is not ours and left out.
-pub(super) fn list(dir: &Path) -> Result<Vec<String>, Error> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let entry = entry.map_err(Error::io("list", dir))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
 }

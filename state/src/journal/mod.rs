@@ -9,6 +9,13 @@
 //! * `recover`: what an open makes of the files it finds (R13, R14).
 //! * `disk`: every access to the file system.
 //!
+//! Fail points, in order, of an open: `journal.open.temporary` (a left-over file is removed, once for
+//! each), `journal.open.surveyed` (it is known what is kept); of every new segment:
+//! `journal.segment.created`, `.written`, `.synced`, `.renamed`, `.published` (the directory is synced);
+//! of what is appended: `journal.batch`, `journal.control`, `journal.write.before`, `.after`,
+//! `journal.sync.before`, `.after`, `journal.sealed` (readers see it); of each segment that is deleted:
+//! `journal.retire.before`, `.removed`, `.synced`.
+//!
 //! Errors: after a failed write or fsync the cache may lie about what is in the file, so the journal
 //! gives that error to every later call and the process ends; the next open sorts it out (R15).
 
@@ -22,16 +29,19 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 pub use self::facts::{FactChange, Facts};
 pub use self::reader::{Frame, Reader, Readers};
 
+use self::disk::{Dir, Disk, System};
 use self::frame::{Head, Kind};
 use self::reader::{Segment, View};
 use self::recover::State;
 use self::segment::{Header, Start, Writer};
 use crate::error::Error;
+use crate::fail;
 use crate::word::{Epoch, Seq};
 
 /// Settings of a journal.
@@ -62,7 +72,7 @@ pub struct Sealed {
 /// The journal of a directory, open for writing; there is one.
 #[derive(Debug)]
 pub struct Journal {
-    dir: PathBuf,
+    dir: Dir,
     options: Options,
     writer: Writer,
     state: State,
@@ -82,11 +92,15 @@ impl Journal {
     /// [`Error::Damaged`], [`Error::Missing`] or [`Error::Version`] when what had been durable cannot
     /// be read.
     pub fn open(dir: &Path, options: Options) -> Result<Journal, Error> {
+        Journal::open_on(Arc::new(System), dir, options)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Journal, Error> {
         let start = Start {
             next: Seq(1),
             ..Start::default()
         };
-        Journal::open_or(dir, options, start)
+        Journal::open_or(Dir::open(disk, dir)?, options, start)
     }
 
     /// Makes a journal in `dir` that goes on after `sealed` with these facts (R35).
@@ -99,10 +113,10 @@ impl Journal {
         sealed: Sealed,
         facts: Facts,
     ) -> Result<Journal, Error> {
-        disk::create_dir(dir)?;
-        if !segment::list(dir)?.is_empty() {
+        let dir = Dir::open(Arc::new(System), dir)?;
+        if !segment::list(&dir)?.is_empty() {
             return Err(Error::Exists {
-                path: dir.to_owned(),
+                path: dir.path().to_owned(),
             });
         }
         let start = Start {
@@ -113,12 +127,11 @@ impl Journal {
         Journal::open_or(dir, options, start)
     }
 
-    fn open_or(dir: &Path, options: Options, start: Start) -> Result<Journal, Error> {
-        disk::create_dir(dir)?;
-        let mut chain = recover::chain(dir)?;
+    fn open_or(dir: Dir, options: Options, start: Start) -> Result<Journal, Error> {
+        let mut chain = recover::chain(&dir)?;
         let (state, writer) = match chain.last_mut() {
-            Some(last) => recover::succeed(dir, last)?,
-            None => recover::found(dir, start)?,
+            Some(last) => recover::succeed(&dir, last)?,
+            None => recover::found(&dir, start)?,
         };
         let mut segments: Vec<Segment> = chain.into_iter().map(closed).collect();
         segments.push(current(&writer));
@@ -132,13 +145,13 @@ impl Journal {
             sealed: ended,
         };
         Ok(Journal {
-            dir: dir.to_owned(),
             options,
             complete: writer.end(),
             writer,
             state,
             ended,
-            readers: Readers::new(dir.to_owned(), view),
+            readers: Readers::new(dir.clone(), view),
+            dir,
             syncs: 1,
             failed: None,
         })
@@ -159,7 +172,10 @@ impl Journal {
         end: Option<&[FactChange]>,
     ) -> Result<Seq, Error> {
         match self.state.open {
-            Some(open) => assert_eq!(epoch, open, "the frames of an epoch are contiguous"),
+            Some(open) => assert!(
+                epoch == open || fail::broken("r12"),
+                "the frames of an epoch are contiguous"
+            ),
             None => assert!(epoch > self.state.start.epoch, "epochs increase: {epoch}"),
         }
         let seq = self.state.start.next;
@@ -176,6 +192,11 @@ impl Journal {
             self.complete = self.writer.end();
             self.ended = Sealed { seq, epoch };
         }
+        fail::step("journal.batch");
+        if fail::broken("r12") {
+            self.attempt(|journal| journal.writer.write())?;
+            self.show();
+        }
         Ok(seq)
     }
 
@@ -191,6 +212,7 @@ impl Journal {
         assert_eq!(self.state.open, None, "control frames go between epochs");
         self.push(Kind::Control, Seq(0), Epoch(0), &[], facts)?;
         self.complete = self.writer.end();
+        fail::step("journal.control");
         Ok(())
     }
 
@@ -239,10 +261,16 @@ impl Journal {
             self.syncs += 1;
         }
         // IMPORTANT: only after the fsync, or a follower publishes what a power cut takes back.
+        self.show();
+        fail::step("journal.sealed");
+        Ok(())
+    }
+
+    /// Lets readers see what is complete.
+    fn show(&self) {
         let mut view = self.readers.view();
         view.limit = self.complete;
         view.sealed = self.ended;
-        Ok(())
     }
 
     /// Ends the current segment, if there is anything in it, and starts the next, so that
@@ -300,9 +328,12 @@ impl Journal {
                 journal.seal()?;
                 let oldest = journal.readers.view().segments.pop_front();
                 let number = oldest.expect("there are two").number;
-                disk::remove(&segment::path(&journal.dir, number))?;
+                fail::step("journal.retire.before");
+                journal.dir.remove(&segment::name(number))?;
+                fail::step("journal.retire.removed");
                 // IMPORTANT: one after another, or a power cut may leave a gap, which is damage.
-                disk::sync_dir(&journal.dir)?;
+                journal.dir.sync()?;
+                fail::step("journal.retire.synced");
                 retired += 1;
             }
             Ok(retired)
@@ -368,7 +399,9 @@ impl Journal {
             return Err(error.clone());
         }
         let result = work(self);
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && !fail::broken("r15")
+        {
             self.failed = Some(error.clone());
         }
         result
@@ -400,7 +433,6 @@ fn current(writer: &Writer) -> Segment {
 
 /// Whether all batches of the oldest segment are at or before `past`, and it is not the last.
 fn due(view: &View, past: Seq) -> bool {
-    view.segments
-        .get(1)
-        .is_some_and(|next| next.first <= past.next())
+    let next = view.segments.get(1);
+    next.is_some_and(|next| next.first <= past.next() || fail::broken("r30"))
 }

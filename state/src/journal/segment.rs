@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Error;
-use crate::journal::disk::{self, File};
+use crate::fail;
+use crate::journal::disk::{Dir, File};
 use crate::journal::facts::{self, Facts};
 use crate::journal::frame::{self, Head, View};
 use crate::word::{Epoch, Seq};
@@ -67,23 +68,25 @@ pub(super) struct Opened {
     pub(super) base: u64,
 }
 
+/// The name of the file.
+pub(super) fn name(number: u64) -> String {
+    format!("{number:010}{SUFFIX}")
+}
+
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:010}{SUFFIX}"))
+    dir.join(name(number))
 }
 
 /// The numbers of the segments in `dir`, ascending; removes left-over temporary files.
-pub(super) fn list(dir: &Path) -> Result<Vec<u64>, Error> {
+pub(super) fn list(dir: &Dir) -> Result<Vec<u64>, Error> {
     let mut numbers = Vec::new();
-    for name in disk::list(dir)? {
-        if name.ends_with(TEMPORARY_SUFFIX) {
-            disk::remove(&dir.join(&name))?;
-        } else if let Some(number) = name.strip_suffix(SUFFIX) {
-            numbers.extend(
-                number
-                    .parse::<u64>()
-                    .ok()
-                    .filter(|n| path(dir, *n) == dir.join(&name)),
-            );
+    for file in dir.names()? {
+        if file.ends_with(TEMPORARY_SUFFIX) && !fail::broken("r14") {
+            dir.remove(&file)?;
+            fail::step("journal.open.temporary");
+        } else if let Some(number) = file.strip_suffix(SUFFIX) {
+            let number = number.parse::<u64>().ok();
+            numbers.extend(number.filter(|number| name(*number) == file));
         }
     }
     numbers.sort_unstable();
@@ -203,9 +206,14 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts a segment under a temporary name.
-    pub(super) fn create(dir: &Path, header: &Header) -> Result<Writer, Error> {
-        let name = format!("{:010}{TEMPORARY_SUFFIX}", header.number);
-        let file = File::create(dir.join(name))?;
+    pub(super) fn create(dir: &Dir, header: &Header) -> Result<Writer, Error> {
+        let temporary = format!("{:010}{TEMPORARY_SUFFIX}", header.number);
+        let file = if fail::broken("r14") {
+            dir.create(&name(header.number))?
+        } else {
+            dir.create(&temporary)?
+        };
+        fail::step("journal.segment.created");
         let buffer = encode(header);
         let (content, _) = buffer.split_at(buffer.len() - 8);
         let frames_at = buffer.len() as u64;
@@ -223,17 +231,27 @@ impl Writer {
     }
 
     /// Makes the segment durable as it is, then gives it its name: from here on it exists (R14).
-    pub(super) fn publish(&mut self, dir: &Path) -> Result<(), Error> {
+    pub(super) fn publish(&mut self, dir: &Dir) -> Result<(), Error> {
         assert_eq!(self.end(), self.base, "the header announced these frames");
+        self.write()?;
+        fail::step("journal.segment.written");
         self.sync()?;
+        fail::step("journal.segment.synced");
         // IMPORTANT: only after the sync, or a power cut leaves a named segment without content.
-        self.file.rename(path(dir, self.number))?;
-        disk::sync_dir(dir)
+        dir.rename(&mut self.file, &name(self.number))?;
+        fail::step("journal.segment.renamed");
+        dir.sync()?;
+        fail::step("journal.segment.published");
+        Ok(())
     }
 
     /// Appends a frame; `head.synced` is filled in here.
     pub(super) fn push(&mut self, mut head: Head, body: &[u8], facts: &[u8]) -> Result<(), Error> {
-        head.synced = self.synced;
+        head.synced = if fail::broken("r13") {
+            u64::MAX
+        } else {
+            self.synced
+        };
         let offset = self.end();
         let frame = View { head, body, facts };
         frame::encode(&mut self.buffer, frame, self.salt, offset);
@@ -243,8 +261,14 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self) -> Result<(), Error> {
+    /// Brings what is in the buffer into the file.
+    pub(super) fn write(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        fail::step("journal.write.before");
         self.file.write(&self.buffer, self.written)?;
+        fail::step("journal.write.after");
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES);
@@ -254,7 +278,9 @@ impl Writer {
     /// Makes all frames durable.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.write()?;
+        fail::step("journal.sync.before");
         self.file.sync()?;
+        fail::step("journal.sync.after");
         self.synced = self.written;
         Ok(())
     }

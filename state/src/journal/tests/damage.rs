@@ -1,0 +1,178 @@
+//! Files that are cut, flipped, holed and of another format.
+
+use std::fs;
+
+use super::*;
+
+#[test]
+fn r13_a_tail_cut_at_any_byte_loses_no_more_than_what_was_not_durable() {
+    let (dir, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (durable, ends) = with_tail(dir.path());
+    for cut in durable..=*ends.last().unwrap() {
+        let to = work.path().join(cut.to_string());
+        copy(dir.path(), &to);
+        let path = segment::path(&to, 1);
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_len(cut).unwrap();
+        let mut journal = open(&to);
+        let whole = ends.iter().filter(|end| **end <= cut).count() as u64;
+        assert_eq!(
+            epochs(&journal),
+            (1..=whole).collect::<Vec<_>>(),
+            "cut {cut}"
+        );
+        assert_eq!(journal.facts()["last"], whole.to_string());
+        assert_eq!(journal.next_seq(), Seq(2 * whole + 1));
+        epoch(&mut journal, 9, 1);
+        assert_eq!(journal.sync().unwrap().seq, Seq(2 * whole + 1));
+    }
+}
+
+#[test]
+fn r13_a_flipped_bit_is_damage_exactly_where_the_bytes_had_been_durable() {
+    let (dir, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (durable, ends) = with_tail(dir.path());
+    for at in 0..*ends.last().unwrap() {
+        let to = work.path().join(at.to_string());
+        copy(dir.path(), &to);
+        let path = segment::path(&to, 1);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at as usize] ^= 1 << (at % 8);
+        fs::write(&path, bytes).unwrap();
+        match Journal::open(&to, Options::default()) {
+            Err(Error::Damaged { offset, .. }) => assert!(offset <= at && at < durable),
+            Err(other) => panic!("byte {at}: {other}"),
+            Ok(journal) => {
+                assert!(at >= durable, "byte {at} had been durable");
+                let whole = ends.iter().filter(|end| **end <= at).count() as u64;
+                assert_eq!(epochs(&journal), (1..=whole).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_an_earlier_segment_is_damage_for_every_reader() {
+    let (dir, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    with_tail(dir.path());
+    let mut journal = open(dir.path());
+    epoch(&mut journal, 4, 1);
+    journal.sync().unwrap();
+    let ends = journal.readers().view().segments[0].ends.unwrap();
+    assert_eq!(epochs(&journal), [1, 2, 3, 4]);
+    drop(journal);
+    let path = segment::path(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    assert!(ends < whole.len() as u64, "an unproven tail was copied");
+    for at in 0..whole.len() {
+        let to = work.path().join(at.to_string());
+        copy(dir.path(), &to);
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(segment::path(&to, 1), bytes).unwrap();
+        let read = Journal::open(&to, Options::default()).and_then(|j| read_all(&j));
+        match read {
+            Err(Error::Damaged { .. }) => assert!((at as u64) < ends, "byte {at}"),
+            Err(other) => panic!("byte {at}: {other}"),
+            Ok(frames) => assert!(at as u64 >= ends && frames.len() == 7, "byte {at}"),
+        }
+    }
+}
+
+#[test]
+fn r13_frames_that_an_open_wrote_anew_are_durable_without_further_proof() {
+    let (dir, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    with_tail(dir.path());
+    drop(open(dir.path()));
+    let whole = fs::read(segment::path(dir.path(), 2)).unwrap();
+    for at in 0..whole.len() {
+        let to = work.path().join(at.to_string());
+        copy(dir.path(), &to);
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(segment::path(&to, 2), bytes).unwrap();
+        let opened = Journal::open(&to, Options::default());
+        assert!(matches!(opened, Err(Error::Damaged { .. })), "byte {at}");
+    }
+}
+
+#[test]
+fn r13_a_hole_in_what_was_never_durable_is_a_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let (durable, _) = with_tail(dir.path());
+    let path = segment::path(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[durable as usize..durable as usize + 20].fill(0);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(
+        epochs(&open(dir.path())),
+        [1],
+        "epoch 3 is valid, and proves nothing"
+    );
+}
+
+#[test]
+fn r13_bytes_of_a_batch_that_look_like_a_frame_prove_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    epoch(&mut journal, 1, 1);
+    journal.sync().unwrap();
+    let bad = journal.writer.end();
+    let head = Head {
+        kind: Kind::Last,
+        seq: Seq(9),
+        epoch: Epoch(9),
+        synced: bad + 1,
+    };
+    let (body, facts) = (&b"forged"[..], &[][..]);
+    let mut forged = Vec::new();
+    frame::encode(&mut forged, frame::View { head, body, facts }, 0, 0);
+    journal.append(Epoch(2), &forged, Some(&[])).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    let path = segment::path(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[bad as usize] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(epochs(&open(dir.path())), [1]);
+}
+
+#[test]
+fn a_missing_or_shortened_segment_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    for number in 1..=3 {
+        epoch(&mut journal, number, 1);
+        journal.roll().unwrap();
+    }
+    drop(journal);
+    let path = segment::path(dir.path(), 2);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let error = Journal::open(dir.path(), Options::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("0000000002.seg is damaged"),
+        "{error}"
+    );
+    fs::remove_file(&path).unwrap();
+    let error = Journal::open(dir.path(), Options::default()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Missing { path: p } if *p == path),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_format_version_is_refused_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let path = segment::path(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 77;
+    let end = bytes.len() - 8;
+    let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..end]);
+    bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let error = Journal::open(dir.path(), Options::default()).unwrap_err();
+    assert!(matches!(error, Error::Version { found: 77, .. }), "{error}");
+}
