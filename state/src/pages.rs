@@ -13,6 +13,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::fail;
 use crate::page::{self, Builder, ENTRY_BYTES, Entry, Id};
 use crate::range::Range;
 use crate::store::{Bytes, PageStore, Pairs, Write};
@@ -395,6 +396,12 @@ impl Batch {
         }
         self.written.bytes += self.bytes as u64;
         self.bytes = 0;
-        store.apply(std::mem::take(&mut self.writes))
+        let writes = std::mem::take(&mut self.writes);
+        if fail::broken("r28") {
+            return writes
+                .into_iter()
+                .try_for_each(|write| store.apply(vec![write]));
+        }
+        store.apply(writes)
     }
 }

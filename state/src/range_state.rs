@@ -21,6 +21,7 @@ pub use self::walk::Walk;
 
 use self::overlay::Overlay;
 use crate::error::Error;
+use crate::fail;
 use crate::page::Entry;
 use crate::pages::{Pages, Update, Written};
 use crate::range::Range;
@@ -124,7 +125,9 @@ impl RangeState {
         if notes.is_empty() {
             return;
         }
-        if let Some(refreshed) = self.refreshed.get_mut(&cell) {
+        if let Some(refreshed) = self.refreshed.get_mut(&cell)
+            && !fail::broken("r27")
+        {
             let before = refreshed.len();
             for note in &notes {
                 refreshed.remove(&note.hash);
@@ -152,6 +155,11 @@ impl RangeState {
     /// # Errors
     /// When a page is damaged or the store fails.
     pub fn write(&mut self, upto: Epoch) -> Result<Written, Error> {
+        let upto = if fail::broken("r27") {
+            Epoch(u64::MAX)
+        } else {
+            upto
+        };
         let mut written = Written::default();
         for (cell, overlay) in &mut self.cells {
             let refreshed = self.refreshed.get(cell);

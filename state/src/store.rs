@@ -19,6 +19,12 @@
 //!
 //! A crash leaves what `CURRENT` names, and perhaps another generation, which the next open removes.
 //! A copy that fails (a full disk) is given up, and the store goes on as it is.
+//!
+//! Fail points, in order, of an open: `store.open.created` (the first generation's directory),
+//! `store.open.removed` (another generation, once for each), `store.open.verified`; of a batch:
+//! `store.apply.before`, `.after`; of a flush: `store.flush.before`, `.flushed` (by sled), `.synced`;
+//! whenever `CURRENT` is replaced: `store.current.written`, `.renamed`, `.synced`; of a copy:
+//! `store.copy.before`, `.made`, `.synced`, `.switched`, `.removed` (the old generation).
 
 mod directory;
 mod memory;
@@ -43,7 +49,9 @@ pub use self::memory::MemoryStore;
 use self::directory::{CURRENT, current, files, generations, is_new, path, set_current, sync};
 use self::sum::Sum;
 
+use crate::directory as directories;
 use crate::error::Error;
+use crate::fail;
 
 /// A key or a value as the store holds it; cheap to clone.
 #[derive(Clone)]
@@ -160,7 +168,7 @@ impl SledStore {
     /// # Errors
     /// [`Error::Store`] when it is damaged, [`Error::Io`] when the operating system refuses.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<SledStore, Error> {
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        directories::make(dir)?;
         let damaged = |what| Error::Store {
             path: dir.to_owned(),
             what,
@@ -173,9 +181,8 @@ impl SledStore {
             None if is_new(dir)? => {
                 let first = path(dir, 1);
                 fs::create_dir_all(&first).map_err(Error::io("create", &first))?;
+                fail::step("store.open.created");
                 set_current(dir, 1, 0)?;
-                let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-                sync(parent.unwrap_or(Path::new(".")))?;
                 (1, 0)
             }
             None => return Err(damaged(format!("has lost its file {CURRENT}"))),
@@ -186,14 +193,16 @@ impl SledStore {
         {
             let path = path(dir, other);
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+            fail::step("store.open.removed");
         }
         let generation = Generation::open(dir, number, cache_bytes)?;
         let (bytes, sum) = generation.verify()?;
-        if sum.batch < flushed {
+        if sum.batch < flushed && !fail::broken("r28") {
             return Err(damaged(
                 "is damaged: the last of what it held is gone".to_owned(),
             ));
         }
+        fail::step("store.open.verified");
         generation.flush()?;
         sync(dir)?;
         Ok(SledStore {
@@ -222,6 +231,7 @@ impl SledStore {
     /// Copies what the current generation holds into the next one and goes on with that; `false`: the
     /// copy failed, and nothing has changed.
     fn renew(&self, old: &Generation) -> Result<bool, Error> {
+        fail::step("store.copy.before");
         self.current().meanwhile = Some(Vec::new());
         let copied = self.copy(old);
         // From here on batches wait; what came in since the copy began is little.
@@ -232,7 +242,9 @@ impl SledStore {
         };
         // IMPORTANT: durable before it is named, and named before the old one is doomed.
         new.doom(false);
+        fail::step("store.copy.synced");
         set_current(&self.dir, new.number, current.sum.batch)?;
+        fail::step("store.copy.switched");
         current.generation.doom(true);
         current.generation = Arc::new(new);
         Ok(true)
@@ -261,6 +273,7 @@ impl SledStore {
                 new.guard(|| new.db.insert(key, value))?;
             }
         }
+        fail::step("store.copy.made");
         new.flush()?;
         Ok(new)
     }
@@ -359,6 +372,7 @@ impl Drop for Doom {
         if self.0.load(Ordering::Acquire) {
             // What is left is removed by the next open.
             let _ = fs::remove_dir_all(&self.1);
+            fail::step("store.copy.removed");
         }
     }
 }
@@ -399,18 +413,25 @@ impl Generation {
     }
 
     fn apply(&self, batch: sled::Batch) -> Result<(), Error> {
-        self.guard(|| self.db.apply_batch(batch))
+        fail::step("store.apply.before");
+        self.guard(|| self.db.apply_batch(batch))?;
+        fail::step("store.apply.after");
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), Error> {
+        fail::step("store.flush.before");
         self.guard(|| self.db.flush())?;
+        fail::step("store.flush.flushed");
         // IMPORTANT: sled's flush is sync_file_range, which a power cut does not respect.
         let blobs = self.dir.join("blobs");
         for path in files(&self.dir)?.into_iter().chain(files(&blobs)?) {
             sync(&path)?;
         }
         sync(&blobs)?;
-        sync(&self.dir)
+        sync(&self.dir)?;
+        fail::step("store.flush.synced");
+        Ok(())
     }
 
     /// Bytes of the files.
@@ -443,7 +464,7 @@ impl Generation {
             sum.add(key, value);
         })?;
         sum.batch = stated.map_or(0, |stated| stated.batch);
-        if stated == Some(sum) {
+        if stated == Some(sum) || fail::broken("r28") {
             return Ok((bytes, sum));
         }
         Err(Error::Store {

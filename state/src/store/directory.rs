@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::fail;
 
 pub(super) const CURRENT: &str = "CURRENT";
 
@@ -47,10 +48,14 @@ pub(super) fn set_current(dir: &Path, number: u64, batch: u64) -> Result<(), Err
         let mut file = fs::File::create(&new)?;
         writeln!(file, "{number:010} {batch}")?;
         file.sync_all()?;
+        fail::step("store.current.written");
         fs::rename(&new, &path)
     };
     write().map_err(Error::io("write", &path))?;
-    sync(dir)
+    fail::step("store.current.renamed");
+    sync(dir)?;
+    fail::step("store.current.synced");
+    Ok(())
 }
 
 /// The generations in `dir`, whole or not.
