@@ -14,6 +14,16 @@ impl Dice {
         Dice(seed)
     }
 
+    /// Dice that always fall the same.
+    pub(crate) fn from(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// Dice that go their own way from here.
+    pub(crate) fn fork(&mut self) -> Dice {
+        Dice(self.word())
+    }
+
     pub(crate) fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;

@@ -2,9 +2,12 @@
 //!
 //! * `damage`: files that are cut, flipped, holed and of another format.
 //! * `model`: random use against a list.
+//! * `power`: a disk that forgets what was not synced; `crash`: the journal on it.
 
+mod crash;
 mod damage;
 mod model;
+mod power;
 
 use std::collections::BTreeSet;
 use std::fs;
