@@ -3,11 +3,12 @@
 
 /// SplitMix64.
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// Dice for one test; `seed` is used unless the environment names another.
-    pub(crate) fn new(seed: u64) -> Dice {
+    #[must_use]
+    pub fn new(seed: u64) -> Dice {
         let other = std::env::var("DELTAPOLL_SEED").ok();
         let seed = other.and_then(|text| text.parse().ok()).unwrap_or(seed);
         println!("DELTAPOLL_SEED={seed}");
@@ -15,16 +16,18 @@ impl Dice {
     }
 
     /// Dice that always fall the same.
-    pub(crate) fn from(seed: u64) -> Dice {
+    #[must_use]
+    pub fn from(seed: u64) -> Dice {
         Dice(seed)
     }
 
     /// Dice that go their own way from here.
-    pub(crate) fn fork(&mut self) -> Dice {
+    pub fn fork(&mut self) -> Dice {
         Dice(self.word())
     }
 
-    pub(crate) fn word(&mut self) -> u64 {
+    /// Any number.
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,12 +36,12 @@ impl Dice {
     }
 
     /// A number below `limit`.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.word() % limit
     }
 
     /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+    pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }

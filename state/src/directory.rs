@@ -22,7 +22,8 @@ pub(crate) fn make_quietly(dir: &Path) -> io::Result<()> {
         // The root.
         None => return Ok(()),
     };
-    if !dir.is_dir() {
+    let made = !dir.is_dir();
+    if made {
         if !parent.is_dir() {
             make_quietly(parent)?;
         }
@@ -35,7 +36,20 @@ pub(crate) fn make_quietly(dir: &Path) -> io::Result<()> {
     }
     // IMPORTANT: also where it was there, or a power cut takes a directory, with all that was synced in
     // it, whose maker died between the two steps.
-    fs::File::open(parent)?.sync_all()
+    match fs::File::open(parent).and_then(|parent| parent.sync_all()) {
+        // Who may not look into it did not make it; or its file system never changes, as that of an
+        // image in which `dir` is a mount point.
+        Err(error)
+            if !made
+                && matches!(
+                    error.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+                ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 #[cfg(test)]

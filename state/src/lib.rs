@@ -6,7 +6,7 @@
 //! * [`word`]: the vocabulary: sequence numbers, epochs, hashes, fingerprints.
 //! * [`range`]: which worker owns which part of the key-hash space.
 //! * [`error`]: why an operation on the directory failed.
-//! * [`fail`]: where tests may end the process or break a rule.
+//! * [`fail`]: where tests may end the process or break a rule; for tests, too: `dice`, `fuzz`.
 //! * [`directory`]: directories that a power cut does not take back; [`lock`]: one process in each.
 //! * [`journal`]: sealed batches and small facts: the one place where anything is committed.
 //! * [`store`]: where pages are kept, and the only file that names sled.
@@ -15,11 +15,13 @@
 
 #![warn(missing_docs)]
 
-#[cfg(test)]
-mod dice;
+#[cfg(any(test, feature = "fail-points"))]
+pub mod dice;
 pub mod directory;
 pub mod error;
 pub mod fail;
+#[cfg(any(test, feature = "fail-points"))]
+pub mod fuzz;
 pub mod journal;
 pub mod lock;
 mod page;

@@ -151,6 +151,12 @@ impl Builder {
         put_key(&mut self.bytes, key);
     }
 
+    /// For tests: appends what may be anything.
+    #[cfg(test)]
+    pub(crate) fn raw(&mut self, content: &[u8]) {
+        self.bytes.extend_from_slice(content);
+    }
+
     /// The page, to be put under `id`.
     pub(crate) fn finish(mut self, id: Id) -> Vec<u8> {
         let checksum = xxh3_64_with_seed(&self.bytes[HEAD_BYTES..], id.seed());

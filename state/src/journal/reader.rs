@@ -199,7 +199,10 @@ impl Reader {
                 self.cursor = self.readers.open(segment)?;
                 self.number = segment.number;
                 self.at = segment.frames_at;
-                assert_eq!(segment.first, self.next, "segments follow each other");
+                if segment.first != self.next {
+                    let path = self.cursor.file().path();
+                    return Err(Error::damaged(path, 0, "batches before it are missing"));
+                }
             }
             self.limit = segment.ends.unwrap_or(view.limit);
             if self.at < self.limit {

@@ -31,6 +31,8 @@ const PREFIX_BYTES: usize = 16;
 const FIXED_BYTES: usize = PREFIX_BYTES + 6 * 8 + 8;
 /// Frames gather up to this before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
+/// No journal has had so many segments or batches: a header that says so makes no sense.
+const COUNT_MAX: u64 = u64::MAX / 2;
 const SUFFIX: &str = ".seg";
 const TEMPORARY_SUFFIX: &str = ".seg.new";
 
@@ -156,6 +158,10 @@ fn decode(content: &[u8], salt: u64) -> Option<Opened> {
         },
         copied: word(5).checked_sub(frames_at)?,
     };
+    let counts = [header.number, header.start.next.0];
+    if counts.iter().any(|count| *count == 0 || *count > COUNT_MAX) {
+        return None;
+    }
     Some(Opened {
         base: frames_at + header.copied,
         header,

@@ -3,9 +3,11 @@
 //! * `damage`: files that are cut, flipped, holed and of another format.
 //! * `model`: random use against a list.
 //! * `power`: a disk that forgets what was not synced; `crash`: the journal on it.
+//! * `fuzz`: segments that were changed in any way.
 
 mod crash;
 mod damage;
+mod fuzz;
 mod model;
 mod power;
 

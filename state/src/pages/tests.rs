@@ -1,5 +1,7 @@
 //! Pages against a map: random merges, removals and splits, and a store that stops half-way.
 
+mod fuzz;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::fuzz::{journal_of, written};
 use super::*;
 
 #[test]
@@ -175,4 +176,110 @@ fn another_format_version_is_refused_by_its_number() {
     fs::write(&path, bytes).unwrap();
     let error = Journal::open(dir.path(), Options::default()).unwrap_err();
     assert!(matches!(error, Error::Version { found: 77, .. }), "{error}");
+}
+
+#[test]
+fn r13_every_flipped_bit_of_two_segments_is_damage_where_the_bytes_had_been_durable() {
+    let written = written();
+    let (proven, batches) = written.proven;
+    let [first, second] = &written.files;
+    let ends = u64::from_le_bytes(second[32..40].try_into().unwrap()) as usize;
+    assert!(
+        ends < first.len() && proven < second.len(),
+        "some of both is not proven"
+    );
+    for (file, limit, least) in [(0, ends, written.frames.len()), (1, proven, batches)] {
+        for bit in 0..8 * written.files[file].len() {
+            let mut files = written.files.clone();
+            files[file][bit / 8] ^= 1 << (bit % 8);
+            let journal = journal_of([Some(&files[0]), Some(&files[1])]);
+            match journal.and_then(|journal| read_all(&journal)) {
+                Ok(frames) => {
+                    assert!(bit / 8 >= limit, "file {file}, bit {bit}: had been durable");
+                    assert!(written.frames.starts_with(&frames) && frames.len() >= least);
+                }
+                Err(Error::Damaged { .. }) => assert!(bit / 8 < limit, "file {file}, bit {bit}"),
+                Err(other) => panic!("file {file}, bit {bit}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn r13_every_truncation_of_a_segment_is_damage_or_loses_what_nothing_proves() {
+    let written = written();
+    let [first, second] = &written.files;
+    let ends = u64::from_le_bytes(second[32..40].try_into().unwrap()) as usize;
+    let base = u64::from_le_bytes(second[56..64].try_into().unwrap()) as usize;
+    for cut in 0..first.len() {
+        let read = journal_of([Some(&first[..cut]), Some(second)]).and_then(|j| read_all(&j));
+        match read {
+            Ok(frames) => assert!(cut >= ends && frames == written.frames, "cut {cut}"),
+            Err(error) => assert!(
+                cut < ends && matches!(error, Error::Damaged { .. }),
+                "cut {cut}: {error}"
+            ),
+        }
+    }
+    let mut most = 0;
+    for cut in 0..second.len() {
+        let read = journal_of([Some(first), Some(&second[..cut])]).and_then(|j| read_all(&j));
+        match read {
+            Ok(frames) => {
+                assert!(
+                    cut >= base && written.frames.starts_with(&frames),
+                    "cut {cut}"
+                );
+                // Whole epochs, and never fewer of more bytes.
+                assert!(
+                    frames.last().unwrap().last && frames.len() >= most,
+                    "cut {cut}"
+                );
+                most = frames.len();
+            }
+            Err(error) => assert!(
+                cut < base && matches!(error, Error::Damaged { .. }),
+                "cut {cut}: {error}"
+            ),
+        }
+    }
+    assert_eq!(most, written.proven.1, "all but the last epoch");
+}
+
+#[test]
+fn a_segment_that_is_something_else_is_damage_and_one_that_is_gone_is_missed() {
+    let written = written();
+    let [first, second] = &written.files;
+    let zeros = vec![0; first.len()];
+    let text =
+        b"certainly not a segment, although it is longer than the shortest header is".repeat(9);
+    for other in [&[][..], &zeros, &text] {
+        for files in [
+            [Some(other), Some(&second[..])],
+            [Some(&first[..]), Some(other)],
+        ] {
+            let error = journal_of(files).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        }
+    }
+    for files in [[Some(second), Some(second)], [Some(first), Some(first)]] {
+        let error = journal_of(files.map(|file| file.map(Vec::as_slice))).unwrap_err();
+        assert!(
+            error.to_string().contains("that of another segment"),
+            "{error}"
+        );
+    }
+    // Without the first it is a journal that was retired: who is not that far finds out (R16).
+    let journal = journal_of([None, Some(second)]).unwrap();
+    let error = journal.readers().after(Seq(0)).unwrap_err();
+    assert!(
+        matches!(error, Error::Position { first: Seq(2), .. }),
+        "{error}"
+    );
+    // Without the last it is an older journal: who was further finds out (R16).
+    let journal = journal_of([Some(first), None]).unwrap();
+    let end = Seq(written.frames.len() as u64);
+    assert!(journal.sealed().seq < end);
+    let error = journal.readers().after(end).unwrap_err();
+    assert!(matches!(error, Error::Position { .. }), "{error}");
 }

@@ -149,11 +149,6 @@ impl Power {
         world.names.insert(path.to_owned(), inode);
         world.durable_names.insert(path.to_owned(), inode);
     }
-
-    /// The files, in order.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        self.world().names.keys().cloned().collect()
-    }
 }
 
 /// Nothing of `all`, or all, or what came first, or any part of it, in any order.
@@ -298,7 +293,8 @@ impl Disk for Power {
     }
 
     fn make_dir(&self, _: &Path) -> io::Result<()> {
-        self.world().fate(true).result()
+        // It is always there.
+        self.world().fate(false).result()
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
