@@ -1,5 +1,7 @@
 //! What both stores promise, and what a sled generation leaves behind.
 
+mod replaced;
+
 use super::*;
 use crate::dice::Dice;
 
