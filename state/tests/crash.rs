@@ -4,6 +4,8 @@
 //!
 //! The process is this program itself, told by `DELTAPOLL_CHILD` which directory to work on.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
