@@ -278,6 +278,9 @@ mod tests {
             assert!(error.contains("of cell 7"), "{error}");
             page[bit / 8] ^= 1 << (bit % 8);
         }
+        page[0] = VERSION + 1;
+        let error = id.open(&page).unwrap_err().to_string();
+        assert!(error.contains("another build wrote it"), "{error}");
     }
 
     #[test]

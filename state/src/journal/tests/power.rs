@@ -362,3 +362,45 @@ impl Content for Handle {
         fate.result()
     }
 }
+
+#[test]
+fn both_disks_behave_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    behaves(&crate::journal::disk::System, &dir.path().join("made"));
+    behaves(&Power::new(Dice::from(1)), Path::new("made"));
+}
+
+fn behaves(disk: &dyn Disk, dir: &Path) {
+    let name = |name: &str| dir.join(name);
+    for _ in 0..2 {
+        disk.make_dir(dir).unwrap();
+    }
+    let missing =
+        |result: io::Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
+    missing(disk.open(&name("a"), false).map(drop));
+    missing(disk.rename(&name("a"), &name("b")));
+    missing(disk.remove(&name("a")));
+    let file = disk.open(&name("a"), true).unwrap();
+    file.write(b"hello", 0).unwrap();
+    file.write(b"p, world", 3).unwrap();
+    file.sync().unwrap();
+    disk.rename(&name("a"), &name("b")).unwrap();
+    file.write(b"!", 11).unwrap();
+    disk.open(&name("a"), true).unwrap();
+    disk.sync_dir(dir).unwrap();
+    let mut names = disk.list(dir).unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "b"]);
+    let file = disk.open(&name("b"), false).unwrap();
+    let mut bytes = [0; 12];
+    file.read(&mut bytes, 0).unwrap();
+    assert_eq!((&bytes, file.bytes().unwrap()), (b"help, world!", 12));
+    let end = file.read(&mut bytes, 1).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
+    // Another one in its place, and none: who has it open has it still.
+    disk.rename(&name("a"), &name("b")).unwrap();
+    assert_eq!(disk.open(&name("b"), false).unwrap().bytes().unwrap(), 0);
+    disk.remove(&name("b")).unwrap();
+    assert_eq!(disk.list(dir).unwrap(), [""; 0]);
+    assert_eq!(file.bytes().unwrap(), 12);
+}
