@@ -8,11 +8,15 @@
 //!            topics/      the local topic log, without [kafka]
 //!            reserve      space for a start on a full disk
 //! ```
+//!
+//! Fail points: `directory.made`; when pages are opened `directory.opened.store`, `.journal` (the number of
+//! openings is durable there); when they are made durable `store.position` (put, not flushed).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use deltapoll_state::fail;
 use deltapoll_state::journal::{Journal, Options, Sealed};
 use deltapoll_state::lock::Lock;
 use deltapoll_state::pages::Pages;
@@ -33,6 +37,11 @@ const STORE_CACHE_BYTES: u64 = 8 << 20;
 const STORE_POSITION: &str = "position";
 /// Named value in the store: the journal that it belongs to.
 const STORE_LINEAGE: &str = "lineage";
+
+/// Named value in the store: how often it was opened.
+const STORE_OPENED: &str = "opened";
+/// The same as a fact; of a store that is an earlier copy of itself it is more (R28).
+const OPENED: &str = "state/opened";
 
 /// Where the archive began.
 const ARCHIVE_START: &str = "archive/start";
@@ -56,12 +65,8 @@ impl Directory {
     /// # Errors
     /// When another process has it, or it is damaged.
     pub fn open(path: &Path) -> Result<Directory, Fault> {
-        std::fs::create_dir_all(path).map_err(|error| {
-            Fault::directory(format!(
-                "cannot make the directory {}: {error}",
-                path.display()
-            ))
-        })?;
+        deltapoll_state::directory::make(path).map_err(directory)?;
+        fail::step("directory.made");
         let lock = Lock::acquire(path).map_err(directory)?;
         // IMPORTANT: before anything is written: a full disk would refuse that already (R29).
         let reserve = Arc::new(Reserve::open(path)?);
@@ -111,7 +116,8 @@ impl Directory {
                     self.oldest.0 - 1,
                 )));
             }
-            if position.0 + 1 < self.oldest.0 || position > self.start.seq {
+            let outside = position.0 + 1 < self.oldest.0 || position > self.start.seq;
+            if outside && !fail::broken("r16") {
                 return Err(Fault::directory(format!(
                     "the journal in {} holds batches {} to {}, but {} is at {position}: the directory \
                      was put together from different times; restore all of it, or say `deltapoll \
@@ -145,46 +151,87 @@ impl Directory {
     /// is damaged.
     pub fn pages(&self, lineage: &str, remembered: Seq) -> Result<Pages, Fault> {
         let path = self.path.join("state");
-        let wrong = |what: String| {
-            Fault::directory(format!(
-                "the state in {} {what}: restore the directory as a whole, or say `deltapoll state \
-                 reset` to start over",
-                path.display()
-            ))
-        };
         if remembered > Seq(0) && !path.exists() {
-            return Err(wrong(format!(
+            return Err(self.wrong(&format!(
                 "is missing, the journal says it was at batch {remembered}"
             )));
         }
         let store = SledStore::open(&path, STORE_CACHE_BYTES).map_err(directory)?;
         let pages = Pages::new(Arc::new(store));
-        let small = |name: &str| pages.small(name).map_err(directory);
-        match small(STORE_LINEAGE)? {
-            None if remembered > Seq(0) => return Err(wrong("is empty".into())),
+        match pages.small(STORE_LINEAGE).map_err(directory)? {
+            None if remembered > Seq(0) => return Err(self.wrong("is empty")),
             None => pages
                 .put_small(STORE_LINEAGE, lineage.as_bytes())
                 .map_err(directory)?,
-            Some(theirs) if theirs == lineage.as_bytes() => {}
-            Some(_) => return Err(wrong("belongs to another journal".into())),
+            Some(theirs) if theirs == lineage.as_bytes() => self.check_age(&pages, remembered)?,
+            Some(_) => return Err(self.wrong("belongs to another journal")),
         }
-        let at = small(STORE_POSITION)?
-            .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
-        let at = Seq(at.unwrap_or(0));
-        if at < remembered {
-            return Err(wrong(format!(
+        self.count_opening(&pages)?;
+        Ok(pages)
+    }
+
+    fn wrong(&self, what: &str) -> Fault {
+        Fault::directory(format!(
+            "the state in {} {what}: restore the directory as a whole, or say `deltapoll state reset` \
+             to start over",
+            self.path.join("state").display()
+        ))
+    }
+
+    /// Whether the store is of the same time as the journal.
+    fn check_age(&self, pages: &Pages, remembered: Seq) -> Result<(), Fault> {
+        let at = Seq(number(pages, STORE_POSITION)?);
+        if at < remembered && !fail::broken("r28") {
+            return Err(self.wrong(&format!(
                 "is at batch {at}, the journal says it was at {remembered}"
             )));
         }
-        if at > self.start.seq {
+        if at > self.start.seq && !fail::broken("r16") {
             // R16: pages that hold what this journal never sealed.
-            return Err(wrong(format!(
+            return Err(self.wrong(&format!(
                 "is at batch {at}, the journal ends with {}",
                 self.start.seq
             )));
         }
-        Ok(pages)
+        // Where nothing is sealed meanwhile an earlier copy is at the same batch; but it may hold misses
+        // that were taken since (R8), or entries that were forgotten (R32).
+        let (opened, known) = (number(pages, STORE_OPENED)?, self.opened()?);
+        if !(known..=known + 1).contains(&opened) && !fail::broken("r28") {
+            return Err(self.wrong(&format!(
+                "was opened {opened} times, the journal says {known}: one of them is a copy"
+            )));
+        }
+        Ok(())
     }
+
+    fn opened(&self) -> Result<u64, Fault> {
+        let Some(text) = self.ledger.get(OPENED) else {
+            return Ok(0);
+        };
+        text.parse().map_err(|_| damaged_fact(OPENED, &text))
+    }
+
+    /// Makes every earlier copy of the store one that was opened less often.
+    fn count_opening(&self, pages: &Pages) -> Result<(), Fault> {
+        let opened = self.opened()? + 1;
+        pages
+            .put_small(STORE_OPENED, &opened.to_le_bytes())
+            .map_err(directory)?;
+        // IMPORTANT: durable in the store first: there it may be one more than the journal says.
+        pages.store().flush().map_err(directory)?;
+        fail::step("directory.opened.store");
+        let fact = (OPENED.to_owned(), Some(opened.to_string()));
+        self.ledger.set(vec![fact], true)?;
+        fail::step("directory.opened.journal");
+        Ok(())
+    }
+}
+
+/// A number that the store keeps under `name`; 0: none yet.
+fn number(pages: &Pages, name: &str) -> Result<u64, Fault> {
+    let bytes = pages.small(name).map_err(directory)?;
+    let number = bytes.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    Ok(number.unwrap_or(0))
 }
 
 /// Makes the pages durable, with the position that they are at.
@@ -195,6 +242,7 @@ pub fn flush_pages(pages: &Pages, position: Seq) -> Result<(), Fault> {
     pages
         .put_small(STORE_POSITION, &position.0.to_le_bytes())
         .map_err(directory)?;
+    fail::step("store.position");
     pages.store().flush().map_err(directory)
 }
 
@@ -243,5 +291,154 @@ mod tests {
             .set(fact(Who::Archive.fact(), "0"), true)
             .unwrap();
         assert_eq!(archive(), Seq(0), "its first changes are still waiting");
+    }
+
+    /// All of `from`, in place of `to`.
+    fn replace(from: &Path, to: &Path) {
+        let _ = std::fs::remove_dir_all(to);
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                replace(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+
+    fn position(directory: &Directory) -> Result<Seq, Fault> {
+        Ok(directory.positions(&[Who::Remember])?[&Who::Remember])
+    }
+
+    /// What a start makes of the directory: the batch that its pages are at.
+    fn start(path: &Path) -> Result<u64, Fault> {
+        let directory = Directory::open(path)?;
+        let pages = directory.pages("l", position(&directory)?)?;
+        number(&pages, STORE_POSITION)
+    }
+
+    /// Seals a batch and remembers it.
+    fn advance(path: &Path, batch: u64) {
+        let directory = Directory::open(path).unwrap();
+        let pages = directory.pages("l", position(&directory).unwrap()).unwrap();
+        let ledger = &directory.ledger;
+        let epoch = crate::change::Epoch(batch);
+        ledger.append(epoch, vec![], Arc::default(), Some(vec![]));
+        ledger.set(Vec::new(), true).unwrap();
+        flush_pages(&pages, Seq(batch)).unwrap();
+        let fact = (Who::Remember.fact().to_owned(), Some(batch.to_string()));
+        ledger.set(vec![fact], true).unwrap();
+    }
+
+    fn is_refused(started: Result<u64, Fault>, what: &str) {
+        let fault = started.unwrap_err();
+        assert_eq!(fault.exit, crate::fault::Exit::Directory, "{fault}");
+        assert!(fault.message.contains(what), "{fault}");
+        assert!(
+            fault.message.contains("state reset"),
+            "the way out: {fault}"
+        );
+    }
+
+    #[test]
+    fn r16_r28_a_state_or_a_journal_of_another_time_is_refused() {
+        let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| dir.path().join(name);
+        for batch in 1..=4 {
+            advance(dir.path(), batch);
+            replace(dir.path(), &copies.path().join(batch.to_string()));
+        }
+        let copy = |batch: u64, name: &str| copies.path().join(batch.to_string()).join(name);
+        let restore = || replace(&copies.path().join("4"), dir.path());
+        for batch in 1..=3 {
+            replace(&copy(batch, "state"), &at("state"));
+            let what = format!("is at batch {batch}, the journal says it was at 4");
+            is_refused(start(dir.path()), &what);
+            restore();
+            replace(&copy(batch, "journal"), &at("journal"));
+            let what = format!("is at batch 4, the journal ends with {batch}");
+            is_refused(start(dir.path()), &what);
+            // All of it is of one time.
+            replace(&copies.path().join(batch.to_string()), dir.path());
+            assert_eq!(start(dir.path()).unwrap(), batch);
+            restore();
+        }
+        std::fs::remove_dir_all(at("journal")).unwrap();
+        is_refused(start(dir.path()), "is at batch 4, the journal ends with 0");
+        restore();
+        assert_eq!(start(dir.path()).unwrap(), 4);
+    }
+
+    #[test]
+    fn a_directory_of_a_future_format_is_refused_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::open(dir.path()).unwrap());
+        let segment = dir.path().join("journal/0000000001.seg");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[8] = 99;
+        let end = bytes.len() - 8;
+        let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        std::fs::write(&segment, bytes).unwrap();
+        let fault = start(dir.path()).unwrap_err();
+        assert_eq!(fault.exit, crate::fault::Exit::Directory, "{fault}");
+        assert!(fault.message.contains("has format version 99"), "{fault}");
+        assert!(
+            fault.message.contains("use the build that wrote it"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn r28_a_state_that_is_gone_empty_garbage_or_of_another_journal_is_refused() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = dir.path().join("state");
+        advance(dir.path(), 1);
+        replace(dir.path(), copy.path());
+        std::fs::remove_dir_all(&state).unwrap();
+        is_refused(start(dir.path()), "is missing");
+        std::fs::create_dir(&state).unwrap();
+        is_refused(start(dir.path()), "is empty");
+        replace(copy.path(), dir.path());
+        std::fs::write(state.join("CURRENT"), b"garbage").unwrap();
+        is_refused(start(dir.path()), "has lost its file CURRENT");
+        replace(copy.path(), dir.path());
+        std::fs::write(state.join("0000000001/db"), b"garbage").unwrap();
+        is_refused(start(dir.path()), "the state store");
+        let other = tempfile::tempdir().unwrap();
+        let directory = Directory::open(other.path()).unwrap();
+        let pages = directory.pages("another", Seq(0)).unwrap();
+        flush_pages(&pages, Seq(0)).unwrap();
+        drop((directory, pages));
+        replace(copy.path(), dir.path());
+        replace(&other.path().join("state"), &state);
+        is_refused(start(dir.path()), "belongs to another journal");
+    }
+
+    #[test]
+    fn r08_r28_a_state_from_before_the_last_start_is_refused_although_nothing_was_sealed_since() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = dir.path().join("state");
+        advance(dir.path(), 1);
+        // It may hold misses, which the next start takes.
+        replace(&state, copy.path());
+        assert_eq!(start(dir.path()).unwrap(), 1);
+        replace(copy.path(), &state);
+        is_refused(start(dir.path()), "one of them is a copy");
+    }
+
+    #[test]
+    fn crash_r28_between_the_two_places_that_count_openings_is_no_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        advance(dir.path(), 1);
+        let directory = Directory::open(dir.path()).unwrap();
+        let pages = directory.pages("l", Seq(1)).unwrap();
+        let more = directory.opened().unwrap() + 1;
+        pages.put_small(STORE_OPENED, &more.to_le_bytes()).unwrap();
+        pages.store().flush().unwrap();
+        drop((directory, pages));
+        assert_eq!(start(dir.path()).unwrap(), 1);
     }
 }
