@@ -7,6 +7,7 @@
 //! * `segment`: the files that frames are in, and how one comes to be (R14).
 //! * `cursor`: reads the frames of a segment; `reader`: reads sealed batches across segments.
 //! * `recover`: what an open makes of the files it finds (R13, R14).
+//! * `look`: the same without writing anything, for who only wants to know.
 //! * `disk`: every access to the file system.
 //!
 //! Fail points, in order, of an open: `journal.open.temporary` (a left-over file is removed, once for
@@ -23,6 +24,7 @@ mod cursor;
 mod disk;
 mod facts;
 mod frame;
+mod look;
 mod reader;
 mod recover;
 mod segment;
@@ -33,6 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::facts::{FactChange, Facts};
+pub use self::look::Look;
 pub use self::reader::{Frame, Reader, Readers};
 
 use self::disk::{Dir, Disk, System};
@@ -114,7 +117,7 @@ impl Journal {
         facts: Facts,
     ) -> Result<Journal, Error> {
         let dir = Dir::open(Arc::new(System), dir)?;
-        if !segment::list(&dir)?.is_empty() {
+        if !segment::numbers(&dir)?.is_empty() {
             return Err(Error::Exists {
                 path: dir.path().to_owned(),
             });
@@ -128,6 +131,7 @@ impl Journal {
     }
 
     fn open_or(dir: Dir, options: Options, start: Start) -> Result<Journal, Error> {
+        segment::sweep(&dir)?;
         let mut chain = recover::chain(&dir)?;
         let (state, writer) = match chain.last_mut() {
             Some(last) => recover::succeed(&dir, last)?,

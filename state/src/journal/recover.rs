@@ -67,7 +67,7 @@ pub(super) struct Found {
 /// Reads and checks the headers of all segments in `dir`, ascending.
 pub(super) fn chain(dir: &Dir) -> Result<Vec<Found>, Error> {
     let mut all: Vec<Found> = Vec::new();
-    for number in segment::list(dir)? {
+    for number in segment::numbers(dir)? {
         let file = dir.read(&segment::name(number))?;
         let opened = segment::read(&file, number)?;
         if let Some(previous) = all.last_mut() {
@@ -140,6 +140,19 @@ pub(super) fn succeed(dir: &Dir, last: &mut Found) -> Result<(State, Writer), Er
     assert!(state.open.is_none(), "cut after a complete epoch");
     writer.publish(dir)?;
     Ok((state, writer))
+}
+
+/// What `last` amounts to as an open would keep it, and where that ends.
+pub(super) fn read_through(dir: &Dir, last: &Found) -> Result<(State, u64), Error> {
+    let file = dir.read(&segment::name(last.opened.header.number))?;
+    let mut cursor = Cursor::new(file, last.opened.salt);
+    let (_, end) = survey(&mut cursor, last)?;
+    let mut state = State::new(last.opened.header.start.clone());
+    each(&mut cursor, last.opened.frames_at, end, |frame| {
+        state.apply(frame).expect("applied before");
+        Ok(())
+    })?;
+    Ok((state, end))
 }
 
 /// Reads the last segment: the end of what is proven durable, and the end of what is kept, both

@@ -79,18 +79,24 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(name(number))
 }
 
-/// The numbers of the segments in `dir`, ascending; removes left-over temporary files.
-pub(super) fn list(dir: &Dir) -> Result<Vec<u64>, Error> {
-    let mut numbers = Vec::new();
+/// Removes what an open that did not come to its end left in `dir`.
+pub(super) fn sweep(dir: &Dir) -> Result<(), Error> {
     for file in dir.names()? {
         if file.ends_with(TEMPORARY_SUFFIX) && !fail::broken("r14") {
             dir.remove(&file)?;
             fail::step("journal.open.temporary");
-        } else if let Some(number) = file.strip_suffix(SUFFIX) {
-            let number = number.parse::<u64>().ok();
-            numbers.extend(number.filter(|number| name(*number) == file));
         }
     }
+    Ok(())
+}
+
+/// The numbers of the segments in `dir`, ascending.
+pub(super) fn numbers(dir: &Dir) -> Result<Vec<u64>, Error> {
+    let number = |file: String| {
+        let number = file.strip_suffix(SUFFIX)?.parse::<u64>().ok()?;
+        (name(number) == file).then_some(number)
+    };
+    let mut numbers: Vec<u64> = dir.names()?.into_iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
