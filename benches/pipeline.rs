@@ -15,28 +15,25 @@
 //! of our process alone, from /proc. A poll ends where the next one begins; `end` is the last one with
 //! all that is left to publish and to write.
 
+mod support;
+
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
 use deltapoll::clock;
+
+use support::{Killed, LOOK, PATH, Simulation};
 
 const ENTRIES: u64 = 100_000;
 const CHURN: f64 = 0.01;
 const WORKERS: usize = 2;
 const ROUNDS: u64 = 10;
-const SEED: u64 = 7;
 const PARTITIONS: u32 = 6;
-const PATH: &str = "/lol/league/v4/challengerleagues/by-queue/RANKED_SOLO_5x5";
-/// How often the process is looked at.
-const LOOK: Duration = Duration::from_millis(10);
-/// How long the simulation may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Linux says so to every program.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -101,7 +98,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> io::Result<Report> {
     let dir = tempfile::tempdir()?;
-    let api = Simulation::start(args, dir.path())?;
+    let api = Simulation::start(args.entries, args.churn, dir.path())?;
     // The ladder is made with the first request.
     let body_bytes = api.get(PATH)?.len() as u64;
     let config = dir.path().join("deltapoll.toml");
@@ -153,71 +150,6 @@ fn configuration(args: &Args, port: u16, dir: &Path) -> String {
         .expect("strings take everything");
     }
     text
-}
-
-/// A process that does not outlive us.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Simulation {
-    _process: Killed,
-    port: u16,
-}
-
-impl Simulation {
-    fn start(args: &Args, dir: &Path) -> io::Result<Simulation> {
-        let port_file = dir.join("port");
-        let process = Command::new(env!("CARGO_BIN_EXE_deltapoll"))
-            .args(["simulate", "--port", "0", "--port-file"])
-            .arg(&port_file)
-            .args(["--entries", &args.entries.to_string()])
-            .args(["--churn", &args.churn.to_string()])
-            .args(["--seed", &SEED.to_string(), "--token="])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let process = Killed(process);
-        let deadline = clock::now() + PATIENCE;
-        loop {
-            let written = fs::read_to_string(&port_file).unwrap_or_default();
-            if let Ok(port) = written.trim().parse() {
-                return Ok(Simulation {
-                    _process: process,
-                    port,
-                });
-            }
-            if clock::now() > deadline {
-                return Err(io::Error::other("the simulation does not listen"));
-            }
-            clock::pause(LOOK);
-        }
-    }
-
-    fn get(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    }
-
-    /// Polls that were asked for so far.
-    fn requests(&self) -> Option<u64> {
-        let answer = String::from_utf8(self.get("/sim/stats").ok()?).ok()?;
-        let body = answer.split_once("\r\n\r\n")?.1;
-        let stats: serde_json::Value = serde_json::from_str(body).ok()?;
-        stats["requests"].as_u64()
-    }
 }
 
 /// The process as it was at one time.

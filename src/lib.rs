@@ -17,8 +17,8 @@
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
 //! * [`memory`]: what the allocator keeps.
-//! * [`clock`], [`fault`], [`log`], [`mirror`], [`signals`], [`status`], [`stop`]: time, why and how
-//!   the program stops, and what a person sees of it.
+//! * [`clock`], [`fault`], [`log`], [`mirror`], [`phases`], [`signals`], [`status`], [`stop`]: time, why
+//!   and how the program stops, and what a person sees of it.
 
 pub mod change;
 pub mod cli;
@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod log;
 pub mod memory;
 pub mod mirror;
+pub mod phases;
 pub mod republish;
 pub mod reserve;
 pub mod reset;

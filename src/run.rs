@@ -4,6 +4,8 @@
 //! let every follower go on where it was, then poll. Stop: ask nobody any more, seal what has arrived,
 //! write what is only in memory, give what is under way its time, and leave by process exit (R31).
 
+mod polls;
+
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,15 +15,14 @@ use std::time::Duration;
 use deltapoll_state::fail;
 use deltapoll_state::pages::Pages;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::change::{CellId, Seq};
 use crate::clock;
 use crate::config::Config;
 use crate::config::cell::Cell;
-use crate::config::fingerprint::validator_identity;
 use crate::dataflow::dedup::misses::Misses;
-use crate::dataflow::journal::{Sealing, validators_fact};
+use crate::dataflow::journal::Sealing;
 use crate::dataflow::message::{Arrival, Position, Who};
 use crate::dataflow::poll::{Inbox, Waker};
 use crate::dataflow::retire::Retiring;
@@ -30,20 +31,17 @@ use crate::directory::Directory;
 use crate::fault::Fault;
 use crate::follower::Facts;
 use crate::identity;
-use crate::io::http::answer::Reading;
-use crate::io::http::budget::Budget;
-use crate::io::http::client;
-use crate::io::http::pace::Pace;
-use crate::io::http::schedule::{self, Shared};
-use crate::io::http::validators::Validators;
 use crate::io::json::pointer::Pointer;
-use crate::mirror::{self, Mirror};
+use crate::mirror::Mirror;
+use crate::phases::Phases;
 use crate::republish;
 use crate::rules::Rules;
-use crate::sinks::{self, Relief, Sinks};
-use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
+use crate::sinks::{self, Sinks};
+use crate::snapshot::{CellPlan, Outcome, Plan};
 use crate::status::Status;
-use crate::stop::{self, Stop};
+use crate::stop::Stop;
+
+use polls::Polls;
 
 /// How often a run that is ending looks whether its time is up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -78,12 +76,14 @@ pub fn run(
     stop: &Stop,
     status: &Arc<Status>,
 ) -> Result<Ended, Fault> {
+    let mut phases = Phases::begin();
     // IMPORTANT: neither is dropped. Followers may be at work when this returns: another process must
     // not have the directory before this one has ended, and requests need their runtime (R31).
     let mut directory = ManuallyDrop::new(Directory::open(&config.data_dir)?);
     let ledger = directory.ledger.clone();
     let identity::Assigned { cells, gone } = identity::assign(config, &ledger)?;
     let runtime = ManuallyDrop::new(runtime()?);
+    phases.end("journal");
     let sinks = sinks::open(config, &directory, options.flush_archive, stop, &runtime)?;
     let Some(sinks) = sinks else {
         return Ok(Ended {
@@ -91,6 +91,7 @@ pub fn run(
             published: false,
         });
     };
+    phases.end("topics");
     let plan = Arc::new(plan(config, &cells, &ledger, &sinks)?);
     let pages = directory.pages(&sinks.lineage, sinks.positions[&Who::Remember])?;
     // What `state republish` sealed before a crash is finished before anything is decided.
@@ -115,17 +116,16 @@ pub fn run(
     fail::step("start.split");
     let misses = Misses::take(&pages, options.workers)?;
     let trusted = |cell: CellId| !misses.iter().any(|misses| misses.has(cell));
-    let validators = known_validators(config, &cells, &ledger, trusted);
-    // A bounded run is asked for now.
-    let dues = match options.rounds {
-        Some(_) => vec![None; cells.len()],
-        None => dues(&cells, &ledger),
-    };
+    let bounded = options.rounds.is_some();
+    let known = polls::known(config, &cells, &ledger, bounded, trusted);
+    phases.end("state");
 
     let relief = sinks.relief.clone();
     let running = start(
         config, options, &directory, sinks, &plan, pages, misses, status,
     )?;
+    phases.end("replay");
+    tracing::info!("started in {phases}");
     let Running {
         inlet,
         outcomes,
@@ -133,29 +133,19 @@ pub fn run(
         mirror,
         with_archive,
     } = running;
-    let shared = shared(
+    let polls = Polls {
         config,
-        options,
-        &directory,
+        cells: &cells,
+        directory: &directory,
         relief,
-        &inlet,
+        inlet: &inlet,
         status,
-        cells.iter().map(|(id, _)| *id).collect(),
-        stop_polling(stop, &runtime),
-    )?;
-    let polled = poll_cells(
-        config,
-        &cells,
-        &plan,
-        dues,
-        validators,
-        outcomes,
-        Arc::new(shared),
-        &runtime,
-    )?;
+        rounds: options.rounds,
+        seed: plan.seed,
+    };
+    let polled = polls.start(known, outcomes, stop, &runtime)?;
     let good = runtime.block_on(polled);
     inlet.send(Arrival::Close);
-    let bounded = options.rounds.is_some();
     let published = wait_for_end(&reached, with_archive, bounded, stop, config.limits.grace);
     let sealed = ledger.counters().sealed.load(Ordering::Acquire);
     let published = published.is_some_and(|seq| seq.0 >= sealed);
@@ -320,134 +310,6 @@ fn plan(
     })
 }
 
-/// Becomes true when somebody asks to stop.
-fn stop_polling(stop: &Stop, runtime: &Runtime) -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    let stop = stop.clone();
-    runtime.spawn(async move {
-        stop.wait().await;
-        let _ = sender.send(true);
-        // The receivers tell a sender that is gone from one that said stop.
-        std::future::pending::<()>().await;
-    });
-    receiver
-}
-
-fn shared(
-    config: &Config,
-    options: Options,
-    directory: &Directory,
-    relief: Relief,
-    inlet: &Inlet,
-    status: &Arc<Status>,
-    ids: Vec<CellId>,
-    stop: watch::Receiver<bool>,
-) -> Result<Shared, Fault> {
-    let ledger = &directory.ledger;
-    let (counters, inlet, status) = (ledger.counters().clone(), inlet.clone(), status.clone());
-    let (reported, due_facts) = (status.clone(), ledger.clone());
-    let journal = ledger.clone();
-    let journal_max = config.limits.journal.0;
-    let reserve = directory.reserve.clone();
-    Ok(Shared {
-        client: client::client().map_err(Fault::failed)?,
-        budget: Budget::new(config.limits.staging.0),
-        pace: Pace::default(),
-        room: Box::new(move || {
-            let room = counters.bytes.load(Ordering::Relaxed) < journal_max
-                && (reserve.has_room()).unwrap_or_else(|fault| stop::fatal(&fault));
-            if !room {
-                journal.roll();
-                relief.ask();
-            }
-            room
-        }),
-        hand_in: Box::new(move |snapshot: Snapshot| inlet.send(Arrival::Snapshot(snapshot))),
-        report: Box::new(move |attempt| mirror::attempt(&reported, &attempt)),
-        due: Box::new(move |index, at| {
-            status.due(index, at);
-            due_facts.set_lazily(vec![(due_fact(ids[index]), Some(at.to_string()))]);
-        }),
-        stop,
-        rounds: options.rounds,
-    })
-}
-
-/// The validators of each cell, where they hold: not where a removal is pending (R9). A crash between
-/// saving misses and writing the facts leaves both.
-fn known_validators(
-    config: &Config,
-    cells: &[(CellId, Cell)],
-    facts: &dyn Facts,
-    trusted: impl Fn(CellId) -> bool,
-) -> Vec<Option<Validators>> {
-    let known = |(id, cell): &(CellId, Cell)| {
-        let fact = facts.get(&validators_fact(*id)).filter(|_| trusted(*id))?;
-        Validators::read(&fact, identity_of(config, cell))
-    };
-    cells.iter().map(known).collect()
-}
-
-/// The fact that holds when a cell is due next (R14).
-fn due_fact(cell: CellId) -> String {
-    format!("due/{:05}", cell.0)
-}
-
-/// When each cell is due, as the last run left it (Unix ms). What cannot be read is due now.
-fn dues(cells: &[(CellId, Cell)], facts: &dyn Facts) -> Vec<Option<u64>> {
-    let due = |(id, _): &(CellId, Cell)| facts.get(&due_fact(*id))?.parse().ok();
-    cells.iter().map(due).collect()
-}
-
-/// What validators of the cell depend on.
-fn identity_of(config: &Config, cell: &Cell) -> u64 {
-    let source = &config.source[&cell.source];
-    validator_identity(source, cell, config.topic(&cell.source))
-}
-
-/// Starts a task per cell; the future says whether the last attempt of every one was good.
-fn poll_cells(
-    config: &Config,
-    cells: &[(CellId, Cell)],
-    plan: &Plan,
-    dues: Vec<Option<u64>>,
-    validators: Vec<Option<Validators>>,
-    outcomes: Vec<mpsc::UnboundedReceiver<Outcome>>,
-    shared: Arc<Shared>,
-    runtime: &Runtime,
-) -> Result<impl Future<Output = bool> + use<>, Fault> {
-    let mut tasks = Vec::with_capacity(cells.len());
-    let known = dues.into_iter().zip(validators.into_iter().zip(outcomes));
-    for ((index, (_, cell)), (due, (validators, outcomes))) in cells.iter().enumerate().zip(known) {
-        let source = &config.source[&cell.source];
-        let polled = schedule::Cell {
-            index,
-            url: cell.url.clone(),
-            headers: source.headers.clone().into_iter().collect(),
-            every: source.every,
-            due,
-            reading: Reading {
-                records: Pointer::parse(&source.records).map_err(Fault::usage)?,
-                body_max: config.limits.body_max.0,
-                timeout: client::ANSWER_TIMEOUT,
-                seed: plan.seed,
-                config: identity_of(config, cell),
-            },
-            complete: source.complete,
-            validators,
-            outcomes,
-        };
-        tasks.push(runtime.spawn(schedule::poll_cell(polled, shared.clone())));
-    }
-    Ok(async move {
-        let mut good = true;
-        for task in tasks {
-            good &= task.await.expect("a panic ends the process");
-        }
-        good
-    })
-}
-
 /// Waits until every follower has answered the last mark; returns up to where publish came, if it did
 /// answer (it may have been stopped before the end). Bounded runs wait for as long as it takes, others
 /// for `grace` once pages are written.
@@ -487,14 +349,8 @@ fn wait_for_end(
 
 #[cfg(test)]
 mod tests {
-    use deltapoll_state::store::MemoryStore;
-    use deltapoll_state::word::KeyHash;
 
     use super::*;
-    use crate::config;
-    use crate::config::cell::expand;
-    use crate::ledger::Ledger;
-    use deltapoll_state::journal::{Journal, Options};
 
     #[test]
     fn r31_a_publisher_that_was_stopped_before_the_end_says_how_far_it_came() {
@@ -510,35 +366,5 @@ mod tests {
         assert_eq!(end(Duration::from_secs(60)), Some(Seq(3)));
         sender.send(last(Who::Remember, 5)).unwrap();
         assert_eq!(end(Duration::ZERO), None, "no answer in time");
-    }
-
-    #[test]
-    fn r09_validators_do_not_hold_where_a_removal_is_pending() {
-        let text = "name = \"n\"\n[source.s]\nurl = \"http://h/{a}\"\nkey = [\"/id\"]\n\
-                    vars = { a = [\"1\", \"2\"] }\nrecord_key = \"{a}:{key}\"\n";
-        let config = config::parse(text, "test").unwrap();
-        let cells = expand("s", &config.source["s"]);
-        let cells: Vec<_> = (1..).map(CellId).zip(cells).collect();
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::start(Journal::open(dir.path(), Options::default()).unwrap());
-        for (id, cell) in &cells {
-            let validators = Validators {
-                config: identity_of(&config, cell),
-                etag: None,
-                modified: None,
-                body: "00".into(),
-            };
-            let fact = (validators_fact(*id), Some(validators.write()));
-            ledger.set(vec![fact], false).unwrap();
-        }
-        let pages = Pages::new(Arc::new(MemoryStore::default()));
-        let mut misses = Misses::default();
-        misses.of(CellId(2)).insert(KeyHash(7), 1);
-        misses.of(CellId(1));
-        misses.save(&pages, 0);
-        let saved = Misses::take(&pages, 3).unwrap();
-        let trusted = |cell| !saved.iter().any(|misses| misses.has(cell));
-        let known = known_validators(&config, &cells, &ledger, trusted);
-        assert!(known[0].is_some() && known[1].is_none());
     }
 }

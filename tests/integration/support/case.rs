@@ -108,6 +108,7 @@ options = {{ google_service_account_key = '{}' }}
     }
 
     /// The same, with these variables in the program's environment.
+    #[cfg(feature = "fail-points")]
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
         self.configure();
         Program::start_with(self.dir.path(), arguments, variables).wait()

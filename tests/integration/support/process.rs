@@ -1,6 +1,7 @@
 //! The program as a process of its own, killed when it is dropped.
 
 use std::fs::File;
+#[cfg(feature = "fail-points")]
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -28,6 +29,7 @@ impl Ended {
     }
 
     /// Whether it aborted: at a fail point, or in a panic.
+    #[cfg(feature = "fail-points")]
     pub fn aborted(&self) -> bool {
         const SIGABRT: i32 = 6;
         self.status.signal() == Some(SIGABRT)
