@@ -181,6 +181,8 @@ impl SledStore {
             None if is_new(dir)? => {
                 let first = path(dir, 1);
                 fs::create_dir_all(&first).map_err(Error::io("create", &first))?;
+                // IMPORTANT: durable before it is named, or a power cut leaves the name alone.
+                sync(dir)?;
                 fail::step("store.open.created");
                 set_current(dir, 1, 0)?;
                 (1, 0)
@@ -242,6 +244,7 @@ impl SledStore {
         };
         // IMPORTANT: durable before it is named, and named before the old one is doomed.
         new.doom(false);
+        sync(&self.dir)?;
         fail::step("store.copy.synced");
         set_current(&self.dir, new.number, current.sum.batch)?;
         fail::step("store.copy.switched");

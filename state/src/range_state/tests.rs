@@ -1,5 +1,7 @@
 //! The state of a range against a map of every value each key ever had.
 
+mod copies;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
