@@ -22,7 +22,8 @@ use deltapoll_state::lock::Lock;
 use deltapoll_state::pages::Pages;
 use deltapoll_state::store::SledStore;
 
-use crate::change::Seq;
+use crate::change::{Epoch, Seq};
+use crate::dataflow::dedup::misses::WORKERS_MAX;
 use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
@@ -42,6 +43,9 @@ const STORE_LINEAGE: &str = "lineage";
 const STORE_OPENED: &str = "opened";
 /// The same as a fact; of a store that is an earlier copy of itself it is more (R28).
 const OPENED: &str = "state/opened";
+
+/// Named values in the store, by worker: the last epoch that pages were written from.
+const STORE_WRITTEN: &str = "written";
 
 /// Where the archive began.
 const ARCHIVE_START: &str = "archive/start";
@@ -193,6 +197,17 @@ impl Directory {
                 self.start.seq
             )));
         }
+        // Pages are ahead of their position, and must not be ahead of the journal: what they hold beyond
+        // it would hide that it was never published.
+        let sealed = self.start.epoch.0;
+        for worker in 0..WORKERS_MAX {
+            let written = number(pages, &format!("{STORE_WRITTEN}/{worker}"))?;
+            if written > sealed && !fail::broken("r16") {
+                return Err(self.wrong(&format!(
+                    "holds changes of epoch {written}, the journal ends with epoch {sealed}"
+                )));
+            }
+        }
         // Where nothing is sealed meanwhile an earlier copy is at the same batch; but it may hold misses
         // that were taken since (R8), or entries that were forgotten (R32).
         let (opened, known) = (number(pages, STORE_OPENED)?, self.opened()?);
@@ -232,6 +247,17 @@ fn number(pages: &Pages, name: &str) -> Result<u64, Fault> {
     let bytes = pages.small(name).map_err(directory)?;
     let number = bytes.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     Ok(number.unwrap_or(0))
+}
+
+/// Says that pages are written from what was sealed up to `epoch`; to be called before they are (R16).
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn announce_pages(pages: &Pages, worker: usize, epoch: Epoch) -> Result<(), Fault> {
+    let name = format!("{STORE_WRITTEN}/{worker}");
+    pages
+        .put_small(&name, &epoch.0.to_le_bytes())
+        .map_err(directory)
 }
 
 /// Makes the pages durable, with the position that they are at.
@@ -440,5 +466,28 @@ mod tests {
         pages.store().flush().unwrap();
         drop((directory, pages));
         assert_eq!(start(dir.path()).unwrap(), 1);
+    }
+
+    #[test]
+    fn r16_pages_that_are_ahead_of_their_position_under_an_older_journal_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, older) = (dir.path().join("journal"), dir.path().join("older"));
+        advance(dir.path(), 1);
+        let directory = Directory::open(dir.path()).unwrap();
+        let pages = directory.pages("l", Seq(1)).unwrap();
+        replace(&journal, &older);
+        let ledger = &directory.ledger;
+        ledger.append(Epoch(2), vec![], Arc::default(), Some(vec![]));
+        ledger.set(Vec::new(), true).unwrap();
+        // Pages are written, and the process is killed before their position is.
+        announce_pages(&pages, 3, Epoch(2)).unwrap();
+        pages.store().flush().unwrap();
+        drop((pages, directory));
+        assert_eq!(start(dir.path()).unwrap(), 1, "sound: it is replayed");
+        replace(&older, &journal);
+        is_refused(
+            start(dir.path()),
+            "holds changes of epoch 2, the journal ends with epoch 1",
+        );
     }
 }

@@ -157,8 +157,13 @@ fn build(worker: &mut Worker, common: &Common, alone: Option<Alone>) {
         let unwritten = common.unwritten.clone();
         let decided = dedup::dedup(extracted, plan, state.clone(), misses, pages, unwritten);
         let sealed = journal::journal(decided, sealing, next);
-        let remembered =
-            remember::remember(sealed.clone(), state, common.pages_written.clone(), flusher);
+        let remembered = remember::remember(
+            sealed.clone(),
+            state,
+            common.pages.clone(),
+            common.pages_written.clone(),
+            flusher,
+        );
         let published = follow::follow(sealed, Who::Publish, "Publish", publish);
         let archived = follow::follow(marks(published.clone()), Who::Archive, "Archive", archive);
         let positions = scope.concatenate([remembered, published, archived]);

@@ -24,7 +24,7 @@ use deltapoll_state::pages::Pages;
 
 use crate::change::{Epoch, Seq};
 use crate::clock;
-use crate::directory::flush_pages;
+use crate::directory::{announce_pages, flush_pages};
 use crate::fault::Fault;
 use crate::follower::Follower;
 use crate::memory;
@@ -41,10 +41,11 @@ const WRITE_AFTER_BYTES: u64 = 64 << 20;
 pub fn remember<'scope>(
     marks: StreamVec<'scope, u64, Mark>,
     state: SharedState,
+    pages: Pages,
     pages_written: Arc<AtomicU64>,
     flusher: Option<Flusher>,
 ) -> StreamVec<'scope, u64, Position> {
-    let written = write(marks.broadcast(), state, pages_written);
+    let written = write(marks.broadcast(), state, pages, pages_written);
     let all = all_written(written);
     let flusher = flusher.map(|flusher| Box::new(flusher) as Box<dyn Follower>);
     follow(all, Who::Remember, "Flush", flusher)
@@ -56,6 +57,7 @@ type Report = (usize, Mark);
 fn write<'scope>(
     marks: StreamVec<'scope, u64, Mark>,
     state: SharedState,
+    pages: Pages,
     pages_written: Arc<AtomicU64>,
 ) -> StreamVec<'scope, u64, Report> {
     let scope = marks.scope();
@@ -86,12 +88,12 @@ fn write<'scope>(
             let Some((capability, mark, _)) = due else {
                 return;
             };
+            let epoch = Epoch(mark.epoch);
+            announce_pages(&pages, worker, epoch).unwrap_or_else(|fault| stop::fatal(&fault));
             let written = state
                 .borrow_mut()
-                .write(Epoch(mark.epoch))
-                .unwrap_or_else(|error| {
-                    stop::fatal(&Fault::directory(error.to_string()));
-                });
+                .write(epoch)
+                .unwrap_or_else(|error| stop::fatal(&Fault::directory(error.to_string())));
             fail::step("remember.pages");
             pages_written.fetch_add(written.pages, Ordering::Relaxed);
             written_bytes = mark.bytes;
