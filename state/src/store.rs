@@ -21,10 +21,11 @@
 //! A copy that fails (a full disk) is given up, and the store goes on as it is.
 //!
 //! Fail points, in order, of an open: `store.open.created` (the first generation's directory),
-//! `store.open.removed` (another generation, once for each), `store.open.verified`; of a batch:
-//! `store.apply.before`, `.after`; of a flush: `store.flush.before`, `.flushed` (by sled), `.synced`;
-//! whenever `CURRENT` is replaced: `store.current.written`, `.renamed`, `.synced`; of a copy:
-//! `store.copy.before`, `.made`, `.synced`, `.switched`, `.removed` (the old generation).
+//! `store.open.synced` (the directory), `store.open.removed` (another generation, once for each),
+//! `store.open.verified`; of a batch: `store.apply.before`, `.after`; of a flush: `store.flush.before`,
+//! `.flushed` (by sled), `.synced`; whenever `CURRENT` is replaced: `store.current.written`,
+//! `.renamed`, `.synced`; of a copy: `store.copy.before`, `.made`, `.synced`, `.switched`, `.removed`
+//! (the old generation).
 
 mod directory;
 mod memory;
@@ -189,6 +190,10 @@ impl SledStore {
             }
             None => return Err(damaged(format!("has lost its file {CURRENT}"))),
         };
+        // IMPORTANT: a process that died may have replaced `CURRENT` in the cache only: what the old one
+        // names must not go before.
+        sync(dir)?;
+        fail::step("store.open.synced");
         for other in generations(dir)?
             .into_iter()
             .filter(|other| *other != number)

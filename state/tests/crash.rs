@@ -21,10 +21,11 @@ const EPOCHS: u64 = 30;
 const ROUNDS: u64 = 14;
 
 /// Every step that the journal's module names.
-const JOURNAL_STEPS: [&str; 17] = [
+const JOURNAL_STEPS: [&str; 18] = [
     "journal.batch",
     "journal.control",
     "journal.open.surveyed",
+    "journal.open.synced",
     "journal.open.temporary",
     "journal.retire.before",
     "journal.retire.removed",
@@ -42,7 +43,7 @@ const JOURNAL_STEPS: [&str; 17] = [
 ];
 
 /// Every step that the store's module names.
-const STORE_STEPS: [&str; 16] = [
+const STORE_STEPS: [&str; 17] = [
     "store.apply.after",
     "store.apply.before",
     "store.copy.before",
@@ -58,6 +59,7 @@ const STORE_STEPS: [&str; 16] = [
     "store.flush.synced",
     "store.open.created",
     "store.open.removed",
+    "store.open.synced",
     "store.open.verified",
 ];
 

@@ -10,8 +10,9 @@
 //! * `look`: the same without writing anything, for who only wants to know.
 //! * `disk`: every access to the file system.
 //!
-//! Fail points, in order, of an open: `journal.open.temporary` (a left-over file is removed, once for
-//! each), `journal.open.surveyed` (it is known what is kept); of every new segment:
+//! Fail points, in order, of an open: `journal.open.synced` (the directory), `journal.open.temporary` (a
+//! left-over file is removed, once for each), `journal.open.surveyed` (it is known what is kept); of
+//! every new segment:
 //! `journal.segment.created`, `.written`, `.synced`, `.renamed`, `.published` (the directory is synced);
 //! of what is appended: `journal.batch`, `journal.control`, `journal.write.before`, `.after`,
 //! `journal.sync.before`, `.after`, `journal.sealed` (readers see it); of each segment that is deleted:
@@ -131,6 +132,10 @@ impl Journal {
     }
 
     fn open_or(dir: Dir, options: Options, start: Start) -> Result<Journal, Error> {
+        // IMPORTANT: a process that died may have named a segment in the cache only: a successor must not
+        // outlive it, which is a gap after a power cut.
+        dir.sync()?;
+        fail::step("journal.open.synced");
         segment::sweep(&dir)?;
         let mut chain = recover::chain(&dir)?;
         let (state, writer) = match chain.last_mut() {

@@ -131,6 +131,11 @@ impl Power {
         world.names = world.durable_names.clone();
     }
 
+    /// What survives from now on depends on this.
+    pub(super) fn luck(&self, seed: u64) {
+        self.world().dice = Dice::from(seed);
+    }
+
     /// The content of a file; for tests that change it.
     pub(super) fn content(&self, path: &Path) -> Vec<u8> {
         let world = self.world();
@@ -151,12 +156,13 @@ impl Power {
     }
 }
 
-/// Nothing of `all`, or all, or what came first, or any part of it, in any order.
+/// Nothing of `all`, or all, or what came first, or last, or any part of it.
 fn survivors<T>(dice: &mut Dice, mut all: Vec<T>) -> Vec<T> {
-    match dice.below(4) {
+    match dice.below(5) {
         0 => all.clear(),
         1 => {}
         2 => all.truncate(dice.below(all.len() as u64 + 1) as usize),
+        3 => drop(all.drain(..dice.below(all.len() as u64 + 1) as usize)),
         _ => all.retain(|_| dice.once_in(2)),
     }
     all
@@ -299,7 +305,8 @@ impl Disk for Power {
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         let mut world = self.world();
-        world.fate(true).result()?;
+        let writes = !world.changes.is_empty();
+        world.fate(writes).result()?;
         let world = &mut *world;
         for change in world.changes.drain(..) {
             apply(&mut world.durable_names, &change);
