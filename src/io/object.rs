@@ -5,6 +5,10 @@
 //! to try again is the caller's decision, and after an answer that leaves it open whether the object
 //! was written ([`Put::Ambiguous`]) only the caller can tell from the content whose object it is.
 //!
+//! Steps of the fail-point build (`deltapoll_state::fail`), of a PUT to a directory: `object.staged` the
+//! bytes are synced under the stage's name; `object.linked` the object has its name; `object.synced` and
+//! would be there after a power cut.
+//!
 //! Layout: [`open`] makes a store of a URL and its options, [`trouble`] says what an error means,
 //! `staging` is what a local directory needs beyond object_store.
 
@@ -29,6 +33,7 @@ use object_store::{
 };
 use tokio::runtime::Handle;
 
+use staging::Unwritten;
 pub use trouble::{Kind, Trouble};
 
 /// A request may take this long, whatever its size.
@@ -103,12 +108,11 @@ impl Objects {
     /// Writes an object, whole and durable, unless there is one of that name.
     #[must_use]
     pub fn create(&self, name: &str, payload: PutPayload, content_type: &'static str) -> Put {
-        let mut attributes = Attributes::new();
-        // A local file system takes no attributes and would refuse the PUT.
-        if self.directory.is_none() {
-            let value = AttributeValue::from(content_type);
-            attributes.insert(Attribute::ContentType, value);
+        if let Some(directory) = &self.directory {
+            return create_file(directory, name, &payload);
         }
+        let mut attributes = Attributes::new();
+        attributes.insert(Attribute::ContentType, AttributeValue::from(content_type));
         let options = PutOptions {
             mode: PutMode::Create,
             attributes,
@@ -262,6 +266,20 @@ impl Objects {
 
     fn trouble(&self, error: &Error) -> Trouble {
         Trouble::of(error, &self.secrets)
+    }
+}
+
+fn create_file(directory: &std::path::Path, name: &str, payload: &PutPayload) -> Put {
+    let trouble = |kind, error| Trouble {
+        kind,
+        message: format!("cannot write {}: {error}", directory.join(name).display()),
+    };
+    let bytes = payload.iter().map(|part| part.as_ref());
+    match staging::create(directory, name, bytes) {
+        Ok(()) => Put::Created,
+        Err(Unwritten::Exists) => Put::Exists,
+        Err(Unwritten::Failed(error)) => Put::Ambiguous(trouble(Kind::Transient, error)),
+        Err(Unwritten::Unsynced(error)) => Put::Failed(trouble(Kind::Permanent, error)),
     }
 }
 

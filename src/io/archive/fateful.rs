@@ -19,6 +19,10 @@ pub enum Fate {
     FailBefore,
     FailAfter,
     Refuse,
+    /// No answer, nothing written.
+    Hang,
+    /// Written, no answer.
+    HangAfter,
 }
 
 /// A store whose PUTs meet their fates; afterwards they pass.
@@ -62,6 +66,11 @@ impl ObjectStore for Fateful {
                 Fate::FailAfter => {
                     self.inner.put_opts(location, payload, opts).await?;
                     Err(lost())
+                }
+                Fate::Hang => std::future::pending().await,
+                Fate::HangAfter => {
+                    self.inner.put_opts(location, payload, opts).await?;
+                    std::future::pending().await
                 }
                 Fate::Refuse => Err(Error::PermissionDenied {
                     path: location.to_string(),

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use deltapoll_state::fail;
 use serde::{Deserialize, Serialize};
 
 use super::lane::Lane;
@@ -128,6 +129,7 @@ impl Ledger {
             return Ok(());
         }
         self.facts.set(facts, true)?;
+        fail::step("archive.facts.after");
         self.position = Some(position);
         Ok(())
     }

@@ -24,6 +24,11 @@
 //! * facts are synced before the position is returned, so that the journal keeps every change that a
 //!   restart may ask for.
 //!
+//! Steps of the fail-point build (`deltapoll_state::fail`): `prefix.listed` nothing foreign was found,
+//! the prefix is not claimed yet; `archive.put.before`; `archive.put.after` there is an answer, the facts
+//! do not know it yet; `archive.header.read` what is in the place of an object is about to be judged;
+//! `archive.facts.after` the facts are synced. Those within a PUT to a directory: [`crate::io::object`].
+//!
 //! Layout, in reading order: [`name`] names objects, [`settings`] is what we are told, `reading` reads
 //! the journal, `lane` holds what waits, `place` puts objects and judges what is there, `prefix` looks
 //! for what is not ours, `ledger` is what the journal remembers.
@@ -47,6 +52,8 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use deltapoll_state::fail;
 
 use crate::change::{Epoch, Seq};
 use crate::fault::Fault;
@@ -155,8 +162,10 @@ impl Archive {
             let look = || prefix::foreign(&objects, &lineage);
             match self.placer.insist("topics", look)? {
                 None => return Ok(false),
-                Some(None) => {}
-                Some(Some(found)) => return Err(prefix::in_use(objects.url(), &found)),
+                Some(Some(found)) if !fail::broken("r26") => {
+                    return Err(prefix::in_use(objects.url(), &found));
+                }
+                Some(_) => fail::step("prefix.listed"),
             }
             // IMPORTANT: synced before the first PUT; a later start must not take our own objects, or
             // those that somebody else adds, for the state of an unused prefix.
@@ -330,8 +339,8 @@ impl Archive {
     /// What was read, lowered to just before the oldest change that is in no object (R24).
     fn position(&self) -> Seq {
         match self.oldest() {
-            Some(oldest) => Seq(oldest.0 - 1),
-            None => self.read,
+            Some(oldest) if !fail::broken("r24") => Seq(oldest.0 - 1),
+            _ => self.read,
         }
     }
 

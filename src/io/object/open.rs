@@ -109,9 +109,8 @@ fn open_directory(url: &str, options: &BTreeMap<String, Text>) -> Result<Opened,
     let directory = parsed.to_file_path().map_err(|()| wrong)?;
     let prefix = Path::from_absolute_path(&directory).map_err(|error| error.to_string())?;
     Ok(Opened {
-        // IMPORTANT: object_store does not sync by default, and an object that is taken for durable
-        // lets the journal forget its changes.
-        store: Arc::new(LocalFileSystem::new().with_fsync(true)),
+        // For reading only: `staging` writes.
+        store: Arc::new(LocalFileSystem::new()),
         prefix,
         directory: Some(directory),
         secrets: Vec::new(),

@@ -48,12 +48,6 @@ fn kind(error: &Error) -> Kind {
         | Error::NotImplemented { .. }
         | Error::InvalidPath { .. }
         | Error::UnknownConfigurationKey { .. } => Kind::Permanent,
-        // After a failed fsync the page cache lies: nothing to try again, a restart reads the disk.
-        Error::Generic { store, source }
-            if *store == "LocalFileSystem" && source.to_string().contains("to sync") =>
-        {
-            Kind::Permanent
-        }
         _ => Kind::Transient,
     }
 }
