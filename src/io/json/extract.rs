@@ -7,6 +7,8 @@
 //! A key is a non-empty string or an integer (R33): the first of the pointers that is one. Of fields
 //! with one name the last counts. Only an object has a key.
 
+use deltapoll_state::fail;
+
 use super::escape::{self, Text};
 use super::number;
 use super::pointer::Step;
@@ -47,7 +49,9 @@ pub fn scan(
     if u32::try_from(piece.len()).is_err() {
         return Err(Malformed::new(0, "a piece of 4 GiB or more"));
     }
-    if let Err(fault) = simdutf8::compat::from_utf8(piece) {
+    if let Err(fault) = simdutf8::compat::from_utf8(piece)
+        && !fail::broken("r04")
+    {
         return Err(Malformed::new(fault.valid_up_to(), "not UTF-8"));
     }
     let mut finder = Finder::new(keys);
@@ -280,7 +284,7 @@ fn scalar_key(bytes: &[u8], at: usize) -> Option<Raw<'_>> {
     if *bytes.get(at)? == b'"' {
         let (raw, _) = string(bytes, at)?;
         let (Raw::Plain(text) | Raw::Escaped(text)) = raw;
-        return (!text.is_empty()).then_some(raw);
+        return (!text.is_empty() || fail::broken("r33")).then_some(raw);
     }
     let (len, progress) = number::read(&bytes[at..]).ok()?;
     let ended = !bytes.get(at + len).is_some_and(|byte| is_scalar(*byte));
