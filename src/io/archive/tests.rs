@@ -249,35 +249,6 @@ fn r25_a_put_that_failed_before_or_after_the_write_is_settled() {
 }
 
 #[test]
-fn r25_a_put_that_is_never_answered_is_given_up_and_settled() {
-    for fate in [Fate::Hang, Fate::HangAfter] {
-        // Its clock goes on to the next time-out whenever everybody waits.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let handle = runtime.handle().clone();
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let driver = std::thread::spawn(move || runtime.block_on(ended));
-        let plain = World::new();
-        let objects = Objects::over(Arc::clone(&plain.store) as _, URL, handle);
-        let world = World {
-            objects: Arc::new(objects),
-            ..plain
-        };
-        let mut archive = world.archive(by_records(2));
-        world.journal.seal_plain(1, "t", 2);
-        world.journal.seal_plain(2, "t", 2);
-        world.fates([fate]);
-        assert_eq!(archive.advance(Seq(2)).unwrap(), Seq(2), "{fate:?}");
-        assert_eq!(world.archived(), world.journal.expected(Seq(2)));
-        drop(end);
-        driver.join().unwrap().unwrap_err();
-    }
-}
-
-#[test]
 fn a_stop_ends_retries_and_loses_nothing() {
     let world = World::new();
     let mut archive = world.archive(by_records(1));
