@@ -60,13 +60,16 @@ pub(super) fn keep_literals(config: &Config) {
                 .for_each(|(_, token)| secret::keep(token));
         }
     }
+    let brokers = config
+        .kafka
+        .iter()
+        .flat_map(|kafka| kafka.bootstrap.split(','));
+    let archives = config.archive.iter().map(|archive| archive.url.as_str());
+    for address in brokers.chain(archives) {
+        keep_user(address);
+    }
     for source in config.source.values() {
-        let rest = source.url.split_once("://").map_or("", |(_, rest)| rest);
-        let authority = rest.split('/').next().unwrap_or_default();
-        if let Some((user, _)) = authority.rsplit_once('@') {
-            secret::keep(user);
-            user.split(':').for_each(secret::keep);
-        }
+        let rest = keep_user(&source.url);
         let query = rest.split_once('?').map_or("", |(_, query)| query);
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             if secret::looks_secret(name) && !value.starts_with('{') {
@@ -76,6 +79,17 @@ pub(super) fn keep_literals(config: &Config) {
     }
 }
 
+/// Keeps what stands before the '@' of an address, and returns what follows its scheme. Where no user
+/// belongs, too: somebody may have tried.
+fn keep_user(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        secret::keep_user(user.trim());
+    }
+    rest
+}
+
 fn explain(error: &toml::de::Error, text: &str, origin: &str) -> String {
     let span = error.span().unwrap_or(0..0);
     let before = text.bytes().take(span.start);
@@ -83,8 +97,20 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> String {
     let place = Place::of(text, &span);
     format!(
         "{origin}:{line}: {}",
-        reword(error.message(), text, &span, &place)
+        plain(&reword(error.message(), text, &span, &place))
     )
+}
+
+/// `text` without control characters, which names in a configuration may hold: one line of a message.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 /// A place in the configuration, as a person would name it.

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
-pub use redact::{Secrets, address, keep, looks_secret, redact};
+pub use redact::{Secrets, address, keep, keep_user, looks_secret, redact, redact_cut};
 
 /// A text with references in it.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,6 +6,10 @@
 /// The broker, the simulated API, the program as a process, the object server, the readers.
 mod support;
 
+/// Faults of the archive's store, in a bucket and in a directory.
+mod archive_faults;
+/// Faults of the API's answers.
+mod bad_http;
 /// Wrong configurations and arguments, and what each is told.
 mod bad_input;
 /// The process ends at each durable step, and goes on.
@@ -13,17 +17,23 @@ mod bad_input;
 mod crash;
 /// The README and the examples are true.
 mod documents;
+/// Configurations and progress records, mutated.
+mod fuzz;
 /// The Kafka publisher on a real broker: fences, crashes, refusals.
 mod kafka;
 /// The local topic log: commits, crashes, retention, tail.
 mod local;
 /// The object server behaves as object_store expects of GCS.
 mod objects;
+/// Lists that are odd, each taken at its word.
+mod odd_lists;
 /// The whole pipeline against served versions: workers, cells, kills.
 mod pipeline;
 /// What a user sees: the demo, refusals, messages.
 mod program;
 /// The readers find planted errors.
 mod readers;
+/// No secret is ever written anywhere.
+mod secrets;
 /// Check, republish and reset between real runs.
 mod state;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::fault::Fault;
 
 use super::quantity::Bytes;
+use super::read::plain;
 use super::secret::{Text, looks_secret};
 use super::{Archive, Config};
 
@@ -92,7 +93,8 @@ impl Problems {
         let at = [self.section.as_str(), field];
         let at = at.into_iter().filter(|part| !part.is_empty());
         let at = at.collect::<Vec<_>>().join(" ");
-        self.found.push(format!("{at}: {}", problem.as_ref()));
+        let problem = format!("{at}: {}", problem.as_ref());
+        self.found.push(plain(&problem));
     }
 
     fn duration(&mut self, field: &str, duration: Duration) {

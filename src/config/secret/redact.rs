@@ -85,6 +85,23 @@ impl Secrets {
         Cow::Owned(out)
     }
 
+    /// The same of a text that was cut off: what its end has of a secret is taken out, too.
+    #[must_use]
+    pub fn redact_cut(&self, text: &str) -> String {
+        let begun = |form: &String| {
+            let starts = (BYTES_MIN..form.len()).rev();
+            { starts }.find(|length| text.as_bytes().ends_with(&form.as_bytes()[..*length]))
+        };
+        let begun = self.forms.iter().filter_map(begun).max();
+        match begun {
+            None => self.redact(text).into_owned(),
+            Some(begun) => {
+                let whole = self.redact(&text[..text.len() - begun]);
+                format!("{whole}{REDACTED}")
+            }
+        }
+    }
+
     /// Where the secrets are: in order, those that overlap or touch made one.
     fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
@@ -125,6 +142,31 @@ pub fn keep(secret: &str) {
 pub fn redact(text: &str) -> Cow<'_, str> {
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
     known.redact(text)
+}
+
+/// `text`, cut off from a longer one, without any secret of the process, the last in part or not.
+#[must_use]
+pub fn redact_cut(text: &str) -> String {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    known.redact_cut(text)
+}
+
+/// Adds what stands before the '@' of an address, and what is sent for it (RFC 7617).
+pub fn keep_user(user_and_password: &str) {
+    keep(user_and_password);
+    user_and_password.split(':').for_each(keep);
+    let sent = percent_decoded(user_and_password);
+    keep(&base64(&sent));
+    // A name alone is sent with an empty password.
+    if !user_and_password.contains(':') {
+        keep(&base64(&[&sent[..], b":"].concat()));
+    }
+    keep(&String::from_utf8_lossy(&sent));
+    let password = sent
+        .splitn(2, |byte| *byte == b':')
+        .nth(1)
+        .unwrap_or_default();
+    keep(&String::from_utf8_lossy(password));
 }
 
 /// Whether a header, property, option or query field of this name usually holds a secret.
@@ -190,9 +232,70 @@ fn percent_encoded(text: &str) -> String {
     out
 }
 
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        rest = match byte.filter(|_| *first == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                &after[2..]
+            }
+            None => {
+                out.push(*first);
+                after
+            }
+        };
+    }
+    out
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for digit in 0..=three.len() {
+            let digit = bits >> (18 - 6 * digit) & 63;
+            out.push(char::from(DIGITS[digit as usize]));
+        }
+        out.push_str(&"=="[three.len() - 1..]);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_and_its_password_are_known_as_they_are_sent() {
+        for (text, encoded) in [("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj")] {
+            assert_eq!(base64(text.as_bytes()), encoded);
+        }
+        assert_eq!(percent_decoded("p%3Aw%zz%"), b"p:w%zz%");
+        keep_user("Aladdin:open%20sesame");
+        assert_eq!(
+            redact("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            "Basic [redacted]"
+        );
+        assert_eq!(redact("for open sesame"), "for [redacted]");
+    }
+
+    #[test]
+    fn of_a_secret_that_was_cut_in_two_nothing_is_left() {
+        let secrets = secrets(&["hunter-two", "two-times"]);
+        assert_eq!(secrets.redact_cut("it was hunter-tw"), "it was [redacted]");
+        assert_eq!(
+            secrets.redact_cut("hunter-two hunt"),
+            "[redacted] [redacted]"
+        );
+        assert_eq!(secrets.redact_cut("hunter-two-ti"), "hunter-[redacted]");
+        assert_eq!(secrets.redact_cut("to hun"), "to hun");
+    }
 
     fn secrets(all: &[&str]) -> Secrets {
         let mut secrets = Secrets::new();

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::config::secret;
+
 use super::number::Progress;
 use super::{Bracket, Nest, Pointer, WRONG_BRACKET, escape, is_space, kind_of, shown};
 
@@ -378,7 +380,8 @@ impl Envelope {
     }
 
     fn shown_head(&self) -> String {
-        let text = String::from_utf8_lossy(&self.head);
+        // It was cut off: what it has of a secret would no longer be recognised.
+        let text = secret::redact_cut(&String::from_utf8_lossy(&self.head));
         let text: String = text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })

@@ -1,33 +1,24 @@
 //! An object server: the part of GCS's XML interface that object_store speaks, in memory, with
 //! conditions, generations, attributes, and faults that hit one request each.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+mod fault;
+mod list;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::Runtime;
 
-/// What happens to the next PUT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// This status, nothing written.
-    Refuse(u16),
-    /// The connection is closed, nothing written.
-    CloseBefore,
-    /// Written, then this status.
-    WriteThen(u16),
-    /// Written, then the connection is closed without an answer.
-    WriteThenClose,
-    /// Written, answered late.
-    Slow,
-}
+use fault::Socket;
+
+pub use fault::Fault;
 
 /// A running server; it ends when it is dropped.
 pub struct ObjectServer {
@@ -47,6 +38,8 @@ struct Store {
     uploads: BTreeMap<String, Upload>,
     last: u64,
     faults: Vec<Fault>,
+    /// Statuses of the next answers to questions.
+    read_faults: Vec<u16>,
 }
 
 /// Attributes, and parts by number.
@@ -70,6 +63,7 @@ impl ObjectServer {
             .unwrap();
         let store = Shared::default();
         let app = Router::new().fallback(handle).with_state(store.clone());
+        let app = app.into_make_service_with_connect_info::<Socket>();
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
@@ -96,9 +90,38 @@ impl ObjectServer {
         lock(&self.store).faults.extend(faults);
     }
 
+    /// The next questions (GET, HEAD, a listing) are answered with these.
+    pub fn fail_reads(&self, statuses: &[u16]) {
+        lock(&self.store).read_faults.extend(statuses);
+    }
+
     /// Faults that no request met.
     pub fn faults_left(&self) -> usize {
-        lock(&self.store).faults.len()
+        let store = lock(&self.store);
+        store.faults.len() + store.read_faults.len()
+    }
+
+    /// Names and bytes of the objects whose name has `part` in it.
+    pub fn with(&self, part: &str) -> Vec<(String, Bytes)> {
+        let store = lock(&self.store);
+        let found = store
+            .objects
+            .iter()
+            .filter(|((_, name), _)| name.contains(part));
+        found
+            .map(|((_, name), object)| (name.clone(), object.bytes.clone()))
+            .collect()
+    }
+
+    /// Somebody else puts an object.
+    pub fn plant(&self, name: &str, bytes: Bytes) {
+        lock(&self.store).put(("bucket".to_owned(), name.to_owned()), bytes, Vec::new());
+    }
+
+    /// Somebody else takes an object away.
+    pub fn remove(&self, name: &str) {
+        let key = ("bucket".to_owned(), name.to_owned());
+        lock(&self.store).objects.remove(&key).unwrap();
     }
 
     /// Writes every object as a file.
@@ -156,16 +179,27 @@ fn http_date(rfc3339: &str) -> String {
     )
 }
 
-async fn handle(State(store): State<Shared>, request: Request<Body>) -> Response {
+async fn handle(
+    State(store): State<Shared>,
+    ConnectInfo(socket): ConnectInfo<Socket>,
+    request: Request<Body>,
+) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, 1 << 30).await.unwrap();
     let key = key(&parts.uri);
     let query: BTreeMap<String, String> = query(&parts.uri);
+    if [Method::GET, Method::HEAD].contains(&parts.method) {
+        let mut store = lock(&store);
+        if !store.read_faults.is_empty() {
+            let status = store.read_faults.remove(0);
+            return StatusCode::from_u16(status).unwrap().into_response();
+        }
+    }
     match parts.method {
         Method::PUT if query.contains_key("uploadId") => part(&store, &query, bytes),
         Method::POST => upload(&store, key, &query, &parts.headers),
-        Method::PUT => put(&store, key, &parts.headers, bytes).await,
-        Method::GET if key.1.is_empty() => list(&store, &key.0, &query),
+        Method::PUT => put(&store, &socket, key, &parts.headers, bytes).await,
+        Method::GET if key.1.is_empty() => list::list(&store, &key.0, &query),
         Method::GET | Method::HEAD => get(
             &store,
             key,
@@ -209,7 +243,13 @@ fn close() -> ! {
     std::panic::resume_unwind(Box::new("closed on purpose"))
 }
 
-async fn put(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: Bytes) -> Response {
+async fn put(
+    store: &Shared,
+    socket: &Socket,
+    key: (String, String),
+    headers: &HeaderMap,
+    bytes: Bytes,
+) -> Response {
     let fault = {
         let mut store = lock(store);
         if store.faults.is_empty() {
@@ -223,6 +263,7 @@ async fn put(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: 
             return StatusCode::from_u16(status).unwrap().into_response();
         }
         Some(Fault::CloseBefore) => close(),
+        Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Slow) => tokio::time::sleep(Duration::from_millis(500)).await,
         _ => {}
     }
@@ -230,6 +271,11 @@ async fn put(store: &Shared, key: (String, String), headers: &HeaderMap, bytes: 
     match fault {
         Some(Fault::WriteThen(status)) => StatusCode::from_u16(status).unwrap().into_response(),
         Some(Fault::WriteThenClose) => close(),
+        Some(Fault::WriteThenReset) => {
+            socket.reset();
+            close()
+        }
+        Some(Fault::WriteThenHang) => std::future::pending().await,
         _ => written,
     }
 }
@@ -377,85 +423,6 @@ fn range(text: &str, length: usize) -> Option<std::ops::Range<usize>> {
         (None, Some(last)) => Some(length.saturating_sub(last)..length),
         (None, None) => None,
     }
-}
-
-fn list(store: &Shared, bucket: &str, query: &BTreeMap<String, String>) -> Response {
-    let text = |name: &str| query.get(name).map_or("", String::as_str);
-    let (prefix, delimiter) = (text("prefix"), text("delimiter"));
-    let after = query.get("continuation-token").or(query.get("start-after"));
-    let after = after.map_or("", String::as_str);
-    let most: usize = query
-        .get("max-keys")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1000);
-    let (mut listed, mut common) = (Vec::new(), BTreeSet::new());
-    let mut next = None;
-    let store = lock(store);
-    let of_bucket = store.objects.iter().filter(|((of, _), _)| of == bucket);
-    for ((_, name), object) in of_bucket {
-        if !name.starts_with(prefix) || name.as_str() <= after {
-            continue;
-        }
-        if listed.len() + common.len() == most {
-            next = listed
-                .last()
-                .map(|(name, _): &(&String, &Object)| (*name).clone());
-            break;
-        }
-        let rest = &name[prefix.len()..];
-        match rest.find(delimiter).filter(|_| !delimiter.is_empty()) {
-            Some(at) => {
-                let folder = format!("{prefix}{}", &rest[..at + delimiter.len()]);
-                if folder.as_str() > after {
-                    common.insert(folder);
-                }
-            }
-            None => listed.push((name, object)),
-        }
-    }
-    let mut xml = String::from("<ListBucketResult>");
-    for (
-        name,
-        Object {
-            bytes,
-            generation,
-            listed,
-            ..
-        },
-    ) in listed
-    {
-        let (name, size) = (escape(name), bytes.len());
-        write!(
-            xml,
-            "<Contents><Key>{name}</Key><Size>{size}</Size><LastModified>{listed}</LastModified>\
-             <ETag>\"{generation}\"</ETag></Contents>"
-        )
-        .unwrap();
-    }
-    for folder in common {
-        write!(
-            xml,
-            "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
-            escape(&folder)
-        )
-        .unwrap();
-    }
-    if let Some(next) = next {
-        write!(
-            xml,
-            "<NextContinuationToken>{}</NextContinuationToken>",
-            escape(&next)
-        )
-        .unwrap();
-    }
-    xml.push_str("</ListBucketResult>");
-    xml.into_response()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 fn part(store: &Shared, query: &BTreeMap<String, String>, bytes: Bytes) -> Response {

@@ -56,18 +56,23 @@ impl Program {
 
     /// The same, with these variables in its environment.
     pub fn start_with(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deltapoll"));
+        command.args(arguments).envs(variables.iter().copied());
+        Program::start_as(dir, command)
+    }
+
+    /// Starts the program by a command that becomes it in the end.
+    pub fn start_as(dir: &Path, mut command: Command) -> Program {
         static STARTS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let start = STARTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (out, err) = (
             dir.join(format!("out.{start}")),
             dir.join(format!("err.{start}")),
         );
-        let child = Command::new(env!("CARGO_BIN_EXE_deltapoll"))
-            .args(arguments)
+        let child = command
             .current_dir(dir)
             .env("DELTAPOLL_TEST_TOKEN", super::sim::TOKEN)
             .env_remove("DELTAPOLL_CONFIG")
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
@@ -87,6 +92,25 @@ impl Program {
 
     pub fn err(&self) -> String {
         std::fs::read_to_string(&self.err).unwrap()
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that it ever had.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib: u64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        kib << 10
     }
 
     /// `kill -9`; whether it was still running.

@@ -3,8 +3,10 @@
 
 mod bad;
 mod document;
+mod fuzz;
 mod keys;
 mod random;
+mod reference;
 mod vectors;
 
 use bytes::Bytes;
