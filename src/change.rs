@@ -110,6 +110,12 @@ impl Builder {
         }
     }
 
+    /// The body of a batch of which `rebuild` knows no change: it keeps its number.
+    #[must_use]
+    pub fn empty(head: &Head) -> Vec<u8> {
+        Builder::new(head).body
+    }
+
     /// Appends one change.
     pub fn push(&mut self, change: &Change<'_>) {
         let body = &mut self.body;

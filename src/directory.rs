@@ -28,6 +28,7 @@ use crate::dataflow::message::Who;
 use crate::fault::Fault;
 use crate::follower::Facts;
 use crate::ledger::Ledger;
+use crate::rebuild::site;
 use crate::reserve::Reserve;
 use crate::reset;
 
@@ -75,6 +76,7 @@ impl Directory {
         // IMPORTANT: before anything is written: a full disk would refuse that already (R29).
         let reserve = Arc::new(Reserve::open(path)?);
         reset::settle(path)?;
+        site::settle(path)?;
         let journal =
             Journal::open(&path.join("journal"), Options::default()).map_err(directory)?;
         let (start, oldest) = (journal.sealed(), journal.oldest());
@@ -258,6 +260,19 @@ pub fn announce_pages(pages: &Pages, worker: usize, epoch: Epoch) -> Result<(), 
     pages
         .put_small(&name, &epoch.0.to_le_bytes())
         .map_err(directory)
+}
+
+/// Makes a store in `path` that belongs to `lineage`, to be filled and flushed; there is none yet.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn found_pages(path: &Path, lineage: &str) -> Result<Pages, Fault> {
+    let store = SledStore::open(path, STORE_CACHE_BYTES).map_err(directory)?;
+    let pages = Pages::new(Arc::new(store));
+    pages
+        .put_small(STORE_LINEAGE, lineage.as_bytes())
+        .map_err(directory)?;
+    Ok(pages)
 }
 
 /// Makes the pages durable, with the position that they are at.

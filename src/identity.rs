@@ -123,7 +123,8 @@ fn same_cell(a: &Known, b: &Known) -> bool {
     a.source == b.source && a.label == b.label
 }
 
-fn changed(known: &Known) -> Fault {
+/// The fault of a cell whose settings are not those that the directory was made with.
+pub(crate) fn changed(known: &Known) -> Fault {
     let Known { source, .. } = known;
     Fault::directory(format!(
         "[source.{source}] differs from what this directory was made with in records, key, record_key, \

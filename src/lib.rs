@@ -13,6 +13,7 @@
 //! * [`follower`]: what must learn of every sealed batch, and how.
 //! * [`io`]: everything outside the program.
 //! * [`republish`], [`reset`]: `state republish` and `state reset`.
+//! * [`rebuild`]: a directory, or its state alone, made again from what was published.
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
@@ -35,6 +36,7 @@ pub mod log;
 pub mod memory;
 pub mod mirror;
 pub mod phases;
+pub mod rebuild;
 pub mod republish;
 pub mod reserve;
 pub mod reset;

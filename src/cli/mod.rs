@@ -3,6 +3,7 @@
 //! Layout: this file the arguments and the way to the exit code; a file for each command.
 
 pub mod check;
+pub mod rebuild;
 pub mod run;
 pub mod simulate;
 pub mod state;
@@ -106,8 +107,10 @@ pub enum Command {
     Check,
     /// Print committed changes as lines of JSON, without joining a consumer group
     Tail(tail::Args),
-    /// Publish a source again, or start a new history
+    /// Look at the local directory, publish a source again, or start a new history
     State(state::Args),
+    /// Make the local directory again from topics and archive, after its disk was lost
+    Rebuild(rebuild::Args),
     /// Serve the simulated league API
     Simulate(simulate::Args),
 }
@@ -174,7 +177,10 @@ impl Cli {
             config.data_dir.clone_from(data_dir);
         }
         // Who does not poll needs no token for it.
-        let polls = !matches!(self.command, Some(Command::Tail(_) | Command::State(_)));
+        let polls = !matches!(
+            self.command,
+            Some(Command::Tail(_) | Command::State(_) | Command::Rebuild(_))
+        );
         let checked = if polls {
             config::check(&config)
         } else {
@@ -254,6 +260,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
     match cli.into_command() {
         Command::Tail(args) => tail::run(&config, &args),
         Command::State(args) => state::run(&config, &args),
+        Command::Rebuild(args) => rebuild::run(&config, args),
         Command::Run(_) | Command::Check | Command::Simulate(_) => unreachable!("done above"),
     }
 }

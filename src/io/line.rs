@@ -6,6 +6,9 @@
 
 use std::io::Write;
 
+use crate::change::Kind;
+use crate::io::published::kind;
+
 /// A change on its way into a line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Line<'a> {
@@ -70,6 +73,40 @@ fn append_text(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a vector takes all");
 }
 
+/// Reads a line without a place that [`append`] made: its key, and the rest with an empty key; `None`: it
+/// is not one.
+pub(crate) fn read(text: &[u8]) -> Option<(String, Line<'_>)> {
+    #[derive(serde::Deserialize)]
+    struct Rest {
+        change: Option<String>,
+        epoch: Option<u64>,
+        seq: Option<u64>,
+        polled_at: Option<u64>,
+    }
+    const CHANGE: &[u8] = b",\"change\":";
+    let rest = text.strip_prefix(b"{\"offset\":")?;
+    let comma = memchr::memchr(b',', rest)?;
+    let offset = std::str::from_utf8(&rest[..comma]).ok()?.parse().ok()?;
+    let rest = rest[comma..].strip_prefix(b",\"key\":")?;
+    let mut keys = serde_json::Deserializer::from_slice(rest).into_iter::<String>();
+    let key = keys.next()?.ok()?;
+    let rest = rest[keys.byte_offset()..].strip_prefix(b",\"value\":")?;
+    // Nothing after the value can hold these bytes.
+    let at = memchr::memmem::rfind(rest, CHANGE)?;
+    let (value, rest) = rest.split_at(at);
+    let rest: Rest = serde_json::from_slice(&[b"{", &rest[1..]].concat()).ok()?;
+    let line = Line {
+        offset,
+        key: "",
+        value: (value != b"null").then_some(value),
+        change: rest.change.as_deref().and_then(kind).map(Kind::as_str),
+        epoch: rest.epoch,
+        seq: rest.seq,
+        polled_at: rest.polled_at,
+    };
+    Some((key, line))
+}
+
 /// In sound JSON a raw line break stands between tokens only, so leaving it out changes nothing.
 fn append_json(out: &mut Vec<u8>, value: &[u8]) {
     let mut rest = value;
@@ -106,5 +143,33 @@ mod tests {
             "change": "added", "epoch": 1, "seq": 2, "polled_at": 3
         });
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_line_reads_back() {
+        for value in [
+            None,
+            Some(&b"{\"a\":\",\\\"change\\\":null\",\"change\":1}"[..]),
+        ] {
+            let line = Line {
+                offset: 7,
+                key: "k\"\n\u{e9}",
+                value,
+                change: Some("changed"),
+                epoch: Some(1),
+                seq: Some(2),
+                polled_at: None,
+            };
+            let mut out = Vec::new();
+            append(&mut out, None, &line);
+            let (key, read) = super::read(&out).expect("a line");
+            assert_eq!(key, line.key);
+            assert_eq!((read.offset, read.value), (7, value));
+            assert_eq!((read.change, read.epoch), (Some("changed"), Some(1)));
+            assert_eq!((read.seq, read.polled_at), (Some(2), None));
+            for cut in 0..out.len() - 2 {
+                assert!(super::read(&out[..cut]).is_none(), "cut at {cut}");
+            }
+        }
     }
 }

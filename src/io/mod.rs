@@ -6,6 +6,7 @@
 //! * [`json`]: JSON from the network, read without a tree.
 //! * [`lineage`]: the identity of a directory's history.
 //! * [`feed`]: a publisher's cursor over the sealed batches.
+//! * [`published`]: a change as a reader of committed records sees it.
 //! * [`kafka`]: transactions, progress, topics.
 //! * [`local`]: the embedded topic log, used without Kafka.
 //! * [`mod@line`]: one committed change as one line of JSON.
@@ -23,3 +24,4 @@ pub mod line;
 pub mod lineage;
 pub mod local;
 pub mod object;
+pub mod published;

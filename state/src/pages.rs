@@ -56,6 +56,15 @@ impl AddAssign for Written {
     }
 }
 
+/// What a cell has in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Entries.
+    pub entries: u64,
+    /// Pages of entries; those of key bytes are beside them.
+    pub pages: u64,
+}
+
 /// The pages of all cells; clones see the same.
 #[derive(Clone, Debug)]
 pub struct Pages {
@@ -200,6 +209,20 @@ impl Pages {
             from = cell.checked_add(1);
         }
         Ok(cells)
+    }
+
+    /// How many entries `cell` has, and in how many pages.
+    ///
+    /// # Errors
+    /// When a page is damaged or the store fails.
+    pub fn count(&self, cell: CellId) -> Result<Count, Error> {
+        let mut count = Count::default();
+        let mut scan = self.scan(cell, Range::ALL);
+        while let Some((id, bytes)) = scan.next()? {
+            count.pages += 1;
+            count.entries += (id.open(&bytes)?.len() / ENTRY_BYTES) as u64;
+        }
+        Ok(count)
     }
 
     /// Deletes all that is kept of `cell`; after a crash in between, a part of it.

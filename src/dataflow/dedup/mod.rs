@@ -31,6 +31,8 @@ use crate::change::Epoch;
 use crate::snapshot::{Plan, Tally};
 use crate::stop;
 
+pub(crate) use self::encode::removal_event;
+
 use self::decide::Decider;
 use self::encode::Encoder;
 use self::gather::{Gathered, SnapshotParts};

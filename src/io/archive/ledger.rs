@@ -147,6 +147,26 @@ fn lane_fact(lane: &Lane) -> (String, Option<String>) {
     )
 }
 
+/// The facts of an archive that begins after `start`, is at `position`, and goes on after `lanes`.
+pub fn founding(
+    url: &str,
+    start: Seq,
+    position: Seq,
+    lanes: impl Iterator<Item = Lane>,
+) -> Vec<(String, String)> {
+    let url = serde_json::to_string(url).expect("a string is JSON");
+    let mut facts = vec![
+        (PREFIX.to_owned(), url),
+        (START.to_owned(), start.to_string()),
+        (POSITION.to_owned(), position.to_string()),
+    ];
+    for lane in lanes {
+        let (name, text) = lane_fact(&lane);
+        facts.extend(text.map(|text| (name, text)));
+    }
+    facts
+}
+
 fn parse<'a, T: Deserialize<'a>>(name: &str, text: &'a str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|_| senseless(name, text))
 }

@@ -31,10 +31,11 @@
 //!
 //! Layout, in reading order: [`name`] names objects, [`settings`] is what we are told, `reading` reads
 //! the journal, `lane` holds what waits, `place` puts objects and judges what is there, `prefix` looks
-//! for what is not ours, `ledger` is what the journal remembers.
+//! for what is not ours, `ledger` is what the journal remembers, [`ends`] is what the objects say of it.
 
 #[cfg(test)]
 mod crash;
+pub mod ends;
 #[cfg(test)]
 mod fateful;
 mod lane;

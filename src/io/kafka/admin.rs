@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct TopicConfig {
     pub(crate) max_message_bytes: u64,
     pub(crate) cleanup_policy: String,
+    /// A younger record is not compacted away.
+    pub(crate) compaction_lag_ms: u64,
 }
 
 /// How a missing topic is made.
@@ -108,10 +110,12 @@ impl<'a> Admin<'a> {
             let resource = found.get(*topic);
             let value = |name: &str| resource?.get(name)?.value.clone();
             let limit = value("max.message.bytes").and_then(|text| text.parse().ok());
+            let lag = value("min.compaction.lag.ms").and_then(|text| text.parse().ok());
             match (limit, value("cleanup.policy")) {
                 (Some(max_message_bytes), Some(cleanup_policy)) => Ok(TopicConfig {
                     max_message_bytes,
                     cleanup_policy,
+                    compaction_lag_ms: lag.unwrap_or(0),
                 }),
                 _ => Err(Error::Retry(format!("{doing}: nothing about '{topic}'"))),
             }

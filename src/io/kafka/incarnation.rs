@@ -66,6 +66,42 @@ pub fn open(facts: &dyn Facts, sealed: Seq) -> Result<Incarnation, Fault> {
     Ok(current)
 }
 
+/// The fact that `shown`, which Kafka shows at `last`, is the only one that may have published (R35).
+#[must_use]
+pub fn recorded(shown: &Incarnation, last: Seq) -> (String, String) {
+    let entry = Entry {
+        id: shown.id.clone(),
+        fencing: true,
+        last: Some(last.0),
+    };
+    (name(shown.n), text(&entry))
+}
+
+/// A line of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Start {
+    /// Which start it was.
+    #[serde(flatten)]
+    pub incarnation: Incarnation,
+    /// Whether it may be in Kafka.
+    pub fencing: bool,
+    /// The last seq that was sealed under it; `None`: it is the last one.
+    pub last: Option<u64>,
+}
+
+/// The table, by number.
+///
+/// # Errors
+/// When it is damaged.
+pub fn table(facts: &dyn Facts) -> Result<Vec<Start>, Fault> {
+    let start = |(n, entry): (u64, Entry)| Start {
+        incarnation: Incarnation { n, id: entry.id },
+        fencing: entry.fencing,
+        last: entry.last,
+    };
+    Ok(read(facts)?.into_iter().map(start).collect())
+}
+
 /// Marks `current` as one that may be in Kafka, synced; must precede `init_transactions`.
 pub(crate) fn mark_fencing(facts: &dyn Facts, current: &Incarnation) -> Result<(), Fault> {
     let entry = Entry {
@@ -77,7 +113,10 @@ pub(crate) fn mark_fencing(facts: &dyn Facts, current: &Incarnation) -> Result<(
 }
 
 /// Whether this directory wrote `record`, under any of its incarnations.
-pub(crate) fn is_ours(facts: &dyn Facts, record: &Progress) -> Result<bool, Fault> {
+///
+/// # Errors
+/// When the table is damaged.
+pub fn is_ours(facts: &dyn Facts, record: &Progress) -> Result<bool, Fault> {
     let table = read(facts)?;
     Ok(table.iter().any(|(n, entry)| {
         *n == record.incarnation.n

@@ -9,7 +9,7 @@ use crate::follower::Facts;
 use crate::io::kafka::admin::Admin;
 use crate::io::kafka::error::Error;
 use crate::io::kafka::settings::Settings;
-use crate::io::kafka::topics::{self, Topic};
+use crate::io::kafka::topics::{self, Topic, TopicPlan};
 
 /// A topic as it is; `None`: there is none of that name.
 pub type Seen = Option<Topic>;
@@ -42,8 +42,48 @@ pub fn look(
         });
         Ok(seen.collect())
     };
-    asked().map_err(|error| match error {
+    asked().map_err(told)
+}
+
+/// What a topic keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Of several records with one key, it may keep the last alone.
+    pub compacts: bool,
+    /// But not of those that are younger than this.
+    pub lag_ms: u64,
+}
+
+/// What `names`, which exist, keep, in their order.
+///
+/// # Errors
+/// When Kafka does not answer within seconds.
+pub fn keeping(config: &Config, names: &[&str]) -> Result<Vec<Keeping>, Fault> {
+    let settings = Settings::read(config)?;
+    let never = AtomicBool::new(false);
+    let configs = Admin::open(&settings, &never).and_then(|admin| admin.configs(names));
+    let keeping = configs.map_err(told)?.into_iter().map(|config| Keeping {
+        compacts: config.cleanup_policy.contains("compact"),
+        lag_ms: config.compaction_lag_ms,
+    });
+    Ok(keeping.collect())
+}
+
+/// Compares `names` with what `facts` say of them, and adds to these what was not known. Makes no topic
+/// that is among the facts.
+///
+/// # Errors
+/// When Kafka does not answer within seconds, or a topic is another one, or gone.
+pub fn compare(config: &Config, names: &[String], facts: &dyn Facts) -> Result<TopicPlan, Fault> {
+    let settings = Settings::read(config)?;
+    let never = AtomicBool::new(false);
+    let survey = topics::survey(&settings, config, names, facts, &never);
+    Ok(survey.map_err(told)?.plan)
+}
+
+fn told(error: Error) -> Fault {
+    match error {
         Error::Stop(fault) => fault,
         other => Fault::failed(format!("kafka cannot be asked: {other}")),
-    })
+    }
 }

@@ -18,6 +18,7 @@
 //! * [`progress`]: the progress record, and reading it.
 //! * [`session`]: one producer's life: transactions until the first error it cannot take.
 //! * [`publisher`]: the follower.
+//! * [`records`]: every committed record up to a mark.
 //! * [`mod@tail`]: committed changes as lines.
 
 pub mod admin;
@@ -31,6 +32,7 @@ pub mod metrics;
 pub mod murmur2;
 pub mod progress;
 pub mod publisher;
+pub mod records;
 mod session;
 pub mod settings;
 mod tail;

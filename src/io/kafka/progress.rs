@@ -96,9 +96,21 @@ pub(crate) enum End {
 /// # Errors
 /// When Kafka does not answer, or the record cannot be read.
 pub fn read_committed(config: &Config) -> Result<Option<Progress>, Fault> {
+    once(config, End::Stable)
+}
+
+/// Like [`read_committed`], once nothing in the topic is undecided any more.
+///
+/// # Errors
+/// When Kafka does not answer, or the record cannot be read.
+pub fn read_decided(config: &Config) -> Result<Option<Progress>, Fault> {
+    once(config, End::High)
+}
+
+fn once(config: &Config, end: End) -> Result<Option<Progress>, Fault> {
     let settings = Settings::read(config)?;
     let never = AtomicBool::new(false);
-    match read(&settings, config, End::Stable, &never) {
+    match read(&settings, config, end, &never) {
         Ok(progress) => Ok(progress),
         Err(Error::Stop(fault)) => Err(fault),
         Err(other) => Err(Fault::failed(other.to_string())),

@@ -35,6 +35,31 @@ pub fn fact(name: &str) -> String {
     format!("{TOPIC}{name}")
 }
 
+/// Facts from which a directory is made again: the progress topic, and the topics that keys are mapped
+/// under; ids and limits are added when Kafka is asked.
+#[must_use]
+pub fn founding(config: &Config, partitions: &BTreeMap<String, u32>) -> Vec<(String, String)> {
+    let progress = ProgressTopic {
+        topic: config.progress_topic(),
+        id: None,
+    };
+    let progress = serde_json::to_string(&progress).expect("plain data");
+    let topic = |(name, partitions): (&String, &u32)| {
+        let topic = Topic {
+            id: None,
+            partitions: *partitions,
+            max_message_bytes: 0,
+        };
+        (
+            fact(name),
+            serde_json::to_string(&topic).expect("plain data"),
+        )
+    };
+    let mut facts: Vec<_> = partitions.iter().map(topic).collect();
+    facts.push((PROGRESS.into(), progress));
+    facts
+}
+
 /// The topic `name` as the directory knows it.
 ///
 /// # Errors

@@ -15,10 +15,12 @@
 //! * [`commit`]: the commit record.
 //! * [`segment`]: a partition's files: names, live one, rolling.
 //! * [`publisher`]: the follower.
+//! * [`records`]: every committed record.
 //! * [`mod@tail`]: committed changes as lines.
 
 pub mod commit;
 pub mod publisher;
+pub mod records;
 mod segment;
 mod tail;
 
