@@ -126,8 +126,8 @@ impl Directory {
             if outside && !fail::broken("r16") {
                 return Err(Fault::directory(format!(
                     "the journal in {} holds batches {} to {}, but {} is at {position}: the directory \
-                     was put together from different times; restore all of it, or say `deltapoll \
-                     state reset`",
+                     was put together from different times; restore all of it, move it away and make \
+                     it again with `deltapoll rebuild`, or say `deltapoll state reset`",
                     self.path.display(),
                     self.oldest,
                     self.start.seq,
@@ -157,80 +157,32 @@ impl Directory {
     /// is damaged.
     pub fn pages(&self, lineage: &str, remembered: Seq) -> Result<Pages, Fault> {
         let path = self.path.join("state");
+        let expected = Expected {
+            path: &path,
+            lineage,
+            remembered,
+            sealed: self.start,
+            opened: opened(&self.ledger)?,
+        };
         if remembered > Seq(0) && !path.exists() {
-            return Err(self.wrong(&format!(
-                "is missing, the journal says it was at batch {remembered}"
-            )));
+            let what = format!("is missing, the journal says it was at batch {remembered}");
+            return Err(expected.wrong(&what));
         }
         let store = SledStore::open(&path, STORE_CACHE_BYTES).map_err(directory)?;
         let pages = Pages::new(Arc::new(store));
-        match pages.small(STORE_LINEAGE).map_err(directory)? {
-            None if remembered > Seq(0) => return Err(self.wrong("is empty")),
-            None => pages
+        if remembered == Seq(0) && pages.small(STORE_LINEAGE).map_err(directory)?.is_none() {
+            pages
                 .put_small(STORE_LINEAGE, lineage.as_bytes())
-                .map_err(directory)?,
-            Some(theirs) if theirs == lineage.as_bytes() => self.check_age(&pages, remembered)?,
-            Some(_) => return Err(self.wrong("belongs to another journal")),
+                .map_err(directory)?;
+        } else {
+            expected.check(&pages)?;
         }
-        self.count_opening(&pages)?;
+        self.count_opening(&pages, expected.opened + 1)?;
         Ok(pages)
     }
 
-    fn wrong(&self, what: &str) -> Fault {
-        Fault::directory(format!(
-            "the state in {} {what}: restore the directory as a whole, or say `deltapoll state reset` \
-             to start over",
-            self.path.join("state").display()
-        ))
-    }
-
-    /// Whether the store is of the same time as the journal.
-    fn check_age(&self, pages: &Pages, remembered: Seq) -> Result<(), Fault> {
-        let at = Seq(number(pages, STORE_POSITION)?);
-        if at < remembered && !fail::broken("r28") {
-            return Err(self.wrong(&format!(
-                "is at batch {at}, the journal says it was at {remembered}"
-            )));
-        }
-        if at > self.start.seq && !fail::broken("r16") {
-            // R16: pages that hold what this journal never sealed.
-            return Err(self.wrong(&format!(
-                "is at batch {at}, the journal ends with {}",
-                self.start.seq
-            )));
-        }
-        // Pages are ahead of their position, and must not be ahead of the journal: what they hold beyond
-        // it would hide that it was never published.
-        let sealed = self.start.epoch.0;
-        for worker in 0..WORKERS_MAX {
-            let written = number(pages, &format!("{STORE_WRITTEN}/{worker}"))?;
-            if written > sealed && !fail::broken("r16") {
-                return Err(self.wrong(&format!(
-                    "holds changes of epoch {written}, the journal ends with epoch {sealed}"
-                )));
-            }
-        }
-        // Where nothing is sealed meanwhile an earlier copy is at the same batch; but it may hold misses
-        // that were taken since (R8), or entries that were forgotten (R32).
-        let (opened, known) = (number(pages, STORE_OPENED)?, self.opened()?);
-        if !(known..=known + 1).contains(&opened) && !fail::broken("r28") {
-            return Err(self.wrong(&format!(
-                "was opened {opened} times, the journal says {known}: one of them is a copy"
-            )));
-        }
-        Ok(())
-    }
-
-    fn opened(&self) -> Result<u64, Fault> {
-        let Some(text) = self.ledger.get(OPENED) else {
-            return Ok(0);
-        };
-        text.parse().map_err(|_| damaged_fact(OPENED, &text))
-    }
-
     /// Makes every earlier copy of the store one that was opened less often.
-    fn count_opening(&self, pages: &Pages) -> Result<(), Fault> {
-        let opened = self.opened()? + 1;
+    fn count_opening(&self, pages: &Pages, opened: u64) -> Result<(), Fault> {
         pages
             .put_small(STORE_OPENED, &opened.to_le_bytes())
             .map_err(directory)?;
@@ -262,15 +214,99 @@ pub fn announce_pages(pages: &Pages, worker: usize, epoch: Epoch) -> Result<(), 
         .map_err(directory)
 }
 
-/// Makes a store in `path` that belongs to `lineage`, to be filled and flushed; there is none yet.
+/// How often the store was opened, as the journal says.
+///
+/// # Errors
+/// When the fact is damaged.
+pub fn opened(facts: &dyn Facts) -> Result<u64, Fault> {
+    let Some(text) = facts.get(OPENED) else {
+        return Ok(0);
+    };
+    text.parse().map_err(|_| damaged_fact(OPENED, &text))
+}
+
+/// What the journal says of the store.
+pub struct Expected<'a> {
+    /// Where the store is, for messages.
+    pub path: &'a Path,
+    /// Whose it is.
+    pub lineage: &'a str,
+    /// What its pages are at least at.
+    pub remembered: Seq,
+    /// The journal's end: nothing of the store is beyond it.
+    pub sealed: Sealed,
+    /// How often it was opened; it may be once more.
+    pub opened: u64,
+}
+
+impl Expected<'_> {
+    /// Whether `pages` are of the same history and time as the journal; returns what they are at (R16,
+    /// R28).
+    ///
+    /// # Errors
+    /// When they are older, belong to another journal, or hold what this one never sealed.
+    pub fn check(&self, pages: &Pages) -> Result<Seq, Fault> {
+        match pages.small(STORE_LINEAGE).map_err(directory)? {
+            None if self.remembered > Seq(0) => return Err(self.wrong("is empty")),
+            Some(theirs) if theirs != self.lineage.as_bytes() => {
+                return Err(self.wrong("belongs to another journal"));
+            }
+            None | Some(_) => {}
+        }
+        let at = Seq(number(pages, STORE_POSITION)?);
+        if at < self.remembered && !fail::broken("r28") {
+            let said = self.remembered;
+            return Err(self.wrong(&format!(
+                "is at batch {at}, the journal says it was at {said}"
+            )));
+        }
+        if at > self.sealed.seq && !fail::broken("r16") {
+            // R16: pages that hold what this journal never sealed.
+            let ends = self.sealed.seq;
+            return Err(self.wrong(&format!("is at batch {at}, the journal ends with {ends}")));
+        }
+        // Pages are ahead of their position, and must not be ahead of the journal: what they hold beyond
+        // it would hide that it was never published.
+        let sealed = self.sealed.epoch.0;
+        for worker in 0..WORKERS_MAX {
+            let written = number(pages, &format!("{STORE_WRITTEN}/{worker}"))?;
+            if written > sealed && !fail::broken("r16") {
+                return Err(self.wrong(&format!(
+                    "holds changes of epoch {written}, the journal ends with epoch {sealed}"
+                )));
+            }
+        }
+        // Where nothing is sealed meanwhile an earlier copy is at the same batch; but it may hold misses
+        // that were taken since (R8), or entries that were forgotten (R32).
+        let (opened, known) = (number(pages, STORE_OPENED)?, self.opened);
+        if !(known..=known + 1).contains(&opened) && !fail::broken("r28") {
+            return Err(self.wrong(&format!(
+                "was opened {opened} times, the journal says {known}: one of them is a copy"
+            )));
+        }
+        Ok(at)
+    }
+
+    fn wrong(&self, what: &str) -> Fault {
+        Fault::directory(format!(
+            "the state in {} {what}: make it again with `deltapoll rebuild --state-only`, restore the \
+             directory as a whole, or say `deltapoll state reset` to start over",
+            self.path.display()
+        ))
+    }
+}
+
+/// Makes a store in `path` that belongs to `lineage`, to be filled and flushed; there is none yet, but one
+/// in its place was `opened` before.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn found_pages(path: &Path, lineage: &str) -> Result<Pages, Fault> {
+pub fn found_pages(path: &Path, lineage: &str, opened: u64) -> Result<Pages, Fault> {
     let store = SledStore::open(path, STORE_CACHE_BYTES).map_err(directory)?;
     let pages = Pages::new(Arc::new(store));
     pages
         .put_small(STORE_LINEAGE, lineage.as_bytes())
+        .and_then(|()| pages.put_small(STORE_OPENED, &opened.to_le_bytes()))
         .map_err(directory)?;
     Ok(pages)
 }
@@ -476,7 +512,7 @@ mod tests {
         advance(dir.path(), 1);
         let directory = Directory::open(dir.path()).unwrap();
         let pages = directory.pages("l", Seq(1)).unwrap();
-        let more = directory.opened().unwrap() + 1;
+        let more = opened(&directory.ledger).unwrap() + 1;
         pages.put_small(STORE_OPENED, &more.to_le_bytes()).unwrap();
         pages.store().flush().unwrap();
         drop((directory, pages));

@@ -189,7 +189,14 @@ impl Facts for Ledger {
 
 impl Logs for Ledger {
     fn after(&self, position: Seq) -> Result<Box<dyn Log>, Fault> {
-        let reader = self.readers.after(position);
+        Logs::after(&self.readers, position)
+    }
+}
+
+/// For a journal that is only looked at.
+impl Logs for Readers {
+    fn after(&self, position: Seq) -> Result<Box<dyn Log>, Fault> {
+        let reader = Readers::after(self, position);
         Ok(Box::new(JournalLog(
             reader.map_err(|e| Fault::directory(e.to_string()))?,
         )))

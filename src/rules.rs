@@ -79,6 +79,33 @@ impl Rules {
     }
 }
 
+/// A rule as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its number.
+    pub number: u8,
+    /// The canonical form.
+    pub canon: u32,
+    /// The fields that are left out.
+    pub ignore: Vec<String>,
+}
+
+/// Every rule of the directory.
+///
+/// # Errors
+/// When a fact is damaged.
+pub fn listed(facts: &dyn Facts) -> Result<Vec<Listed>, Fault> {
+    let one = |(name, text): (String, String)| {
+        let (number, Written { canon, ignore }) = parse(&name, &text)?;
+        Ok(Listed {
+            number,
+            canon,
+            ignore,
+        })
+    };
+    facts.under(PREFIX).into_iter().map(one).collect()
+}
+
 fn parse(name: &str, text: &str) -> Result<(u8, Written), Fault> {
     let damaged = || Fault::directory(format!("the journal's fact {name} is damaged: {text}"));
     let number = name[PREFIX.len()..].parse().map_err(|_| damaged())?;

@@ -1,4 +1,8 @@
-//! `state`: what can be done to the local directory.
+//! `state`: what the local directory holds, and what can be done to it.
+
+mod export;
+mod inspect;
+mod looked;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,6 +26,18 @@ pub struct Args {
 /// What can be done.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
 pub enum Action {
+    /// Tell what the directory of a stopped pipeline holds; writes nothing
+    Inspect {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every remembered entry of a stopped pipeline as a line of JSON; writes nothing
+    Export {
+        /// Only of these sources
+        #[arg(value_name = "SOURCE")]
+        sources: Vec<String>,
+    },
     /// Publish sources again under changed settings: what the next poll no longer has is removed from
     /// the topic, everything else is published again
     Republish {
@@ -43,12 +59,28 @@ pub enum Action {
 /// When it cannot be done.
 pub fn run(config: &Config, args: &Args) -> Result<ExitCode, Fault> {
     let told = match &args.action {
+        Action::Inspect { json } => return inspect(config, *json),
+        Action::Export { sources } => {
+            export::export(config, sources, &mut std::io::stdout().lock())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Action::Republish { sources } => republish(config, sources)?,
         Action::Reset { yes } => reset(config, *yes)?,
     };
     // Nobody is left to tell when stdout is gone.
     let _ = std::io::stdout().write_all(secret::redact(&told).as_bytes());
     Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(config: &Config, json: bool) -> Result<ExitCode, Fault> {
+    let report = inspect::inspect(config)?;
+    let told = if json { report.json() } else { report.text() };
+    // Nobody is left to tell when stdout is gone.
+    let _ = std::io::stdout().write_all(secret::redact(&told).as_bytes());
+    match report.damaged() {
+        Some(damaged) => Err(Fault::directory(damaged)),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn republish(config: &Config, sources: &[String]) -> Result<String, Fault> {

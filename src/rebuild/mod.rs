@@ -82,13 +82,23 @@ pub fn rebuild(config: &Config) -> Result<Done, Fault> {
              directory back from a copy, or move it away and begin anew with `deltapoll`"
         )));
     }
-    let mut progress = published(config)?;
+    let progress = published(config)?;
     let site = Site::claim(&config.data_dir)?;
+    let done = attempts(config, &site, progress);
+    if done.is_err() {
+        // A run would be refused for what is half made.
+        site.clear()?;
+    }
+    done
+}
+
+fn attempts(config: &Config, site: &Site, mut progress: Progress) -> Result<Done, Fault> {
     for _ in 0..TRIES {
         site.clear()?;
         site.begin()?;
-        let made = make(config, &site, &progress);
+        let made = make(config, site, &progress);
         let now = published(config)?;
+        // Whoever publishes meanwhile is the reason, whatever else went wrong.
         if now == progress || fail::broken("r35") {
             let done = made?;
             site.finish()?;
@@ -101,7 +111,6 @@ pub fn rebuild(config: &Config) -> Result<Done, Fault> {
         );
         progress = now;
     }
-    site.clear()?;
     Err(Fault::fenced(format!(
         "another instance of '{}' is publishing (start {}, at seq {}): stop it, then rebuild",
         config.name, progress.incarnation.n, progress.seq
@@ -135,7 +144,7 @@ fn make(config: &Config, site: &Site, progress: &Progress) -> Result<Done, Fault
     let topics = topics(config, progress)?;
     let records = Records::open(config, &topics)?;
     let mut archiving = Archiving::open(config, progress, &records, site)?;
-    let pages = directory::found_pages(&site.at("state"), &progress.lineage)?;
+    let pages = directory::found_pages(&site.at("state"), &progress.lineage, 0)?;
     read(config, progress, &records, &draft, &pages, &mut archiving)?;
     directory::flush_pages(&pages, sealed.seq)?;
     fail::step("rebuild.pages");

@@ -60,7 +60,8 @@ pub fn rebuild(config: &Config) -> Result<Done, Fault> {
     let lineage = ledger.get(lineage::FACT).ok_or_else(nothing)?;
     let lineage = Lineage::read(&lineage)?;
     let published = directory.positions(&[Who::Publish])?[&Who::Publish];
-    let pages = directory::found_pages(&site::begin_state(path)?, &lineage.id)?;
+    let opened = directory::opened(ledger)?;
+    let pages = directory::found_pages(&site::begin_state(path)?, &lineage.id, opened)?;
     let mut making = Making {
         config,
         directory: &directory,

@@ -22,8 +22,8 @@ pub enum Error {
     },
     /// Bytes that had been made durable are not what was written.
     #[error(
-        "{} is damaged at byte {offset}: {what}; bring the directory back from a copy, or begin \
-         anew with `deltapoll state reset`",
+        "{} is damaged at byte {offset}: {what}; move the directory away and make it again with \
+         `deltapoll rebuild`, bring it back from a copy, or begin anew with `deltapoll state reset`",
         path.display()
     )]
     Damaged {
@@ -49,8 +49,8 @@ pub enum Error {
     },
     /// A file that must be there is not.
     #[error(
-        "{} is missing; bring the directory back from a copy, or begin anew with `deltapoll \
-         state reset`",
+        "{} is missing; move the directory away and make it again with `deltapoll rebuild`, bring it \
+         back from a copy, or begin anew with `deltapoll state reset`",
         path.display()
     )]
     Missing {
@@ -75,7 +75,8 @@ pub enum Error {
     /// A position that the journal cannot be read from (R16).
     #[error(
         "position {position} is outside of the journal, which can be read after {first} to {last}; \
-         bring the directory back from a copy, or begin anew with `deltapoll state reset`"
+         move the directory away and make it again with `deltapoll rebuild`, bring it back from a \
+         copy, or begin anew with `deltapoll state reset`"
     )]
     Position {
         /// The position asked for.
@@ -87,8 +88,8 @@ pub enum Error {
     },
     /// The store of pages cannot be used.
     #[error(
-        "the state store {} {what}; bring the directory back from a copy, or begin anew with \
-         `deltapoll state reset`",
+        "the state store {} {what}; make it again with `deltapoll rebuild --state-only`, bring the \
+         directory back from a copy, or begin anew with `deltapoll state reset`",
         path.display()
     )]
     Store {
@@ -99,8 +100,9 @@ pub enum Error {
     },
     /// One page of the store is not what was written.
     #[error(
-        "page {:032x} of cell {} in the state store is damaged: {what}; bring the directory \
-         back from a copy, or begin anew with `deltapoll state reset`",
+        "page {:032x} of cell {} in the state store is damaged: {what}; make the store again with \
+         `deltapoll rebuild --state-only`, bring the directory back from a copy, or begin anew with \
+         `deltapoll state reset`",
         page.0,
         cell.0
     )]

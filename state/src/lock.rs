@@ -32,6 +32,26 @@ impl Lock {
             Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
         }
     }
+
+    /// Keeps others from `dir` while it is looked at, without writing there; others may look too. `None`:
+    /// it was never locked.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process works there.
+    pub fn look(dir: &Path) -> Result<Option<Lock>, Error> {
+        let path = dir.join("LOCK");
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(Error::io("open", &path))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                path: dir.to_owned(),
+            }),
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +65,20 @@ mod tests {
         let second = Lock::acquire(dir.path()).unwrap_err();
         assert!(matches!(second, Error::Locked { .. }), "{second}");
         drop(first);
+        Lock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn who_looks_keeps_out_who_works_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Lock::look(dir.path()).unwrap().is_none());
+        let first = Lock::acquire(dir.path()).unwrap();
+        let look = Lock::look(dir.path()).unwrap_err();
+        assert!(matches!(look, Error::Locked { .. }), "{look}");
+        drop(first);
+        let looks = [(); 2].map(|()| Lock::look(dir.path()).unwrap().unwrap());
+        assert!(Lock::acquire(dir.path()).is_err());
+        drop(looks);
         Lock::acquire(dir.path()).unwrap();
     }
 }

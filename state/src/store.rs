@@ -28,6 +28,7 @@
 //! (the old generation).
 
 mod directory;
+mod look;
 mod memory;
 mod sum;
 #[cfg(test)]

@@ -33,6 +33,8 @@ mod pipeline;
 mod program;
 /// The readers find planted errors.
 mod readers;
+/// A lost directory and a lost state made again; inspect and export.
+mod rebuild;
 /// No secret is ever written anywhere.
 mod secrets;
 /// Check, republish and reset between real runs.

@@ -325,7 +325,8 @@ fn damaged(error: deltapoll_state::error::Error) -> Fault {
 
 fn lost_key(cell: &CellPlan, hash: KeyHash) -> Fault {
     Fault::directory(format!(
-        "the state of source {} lacks the key of {:032x}: the store is damaged",
+        "the state of source {} lacks the key of {:032x}: the store is damaged; make it again with \
+         `deltapoll rebuild --state-only`",
         cell.source, hash.0
     ))
 }
