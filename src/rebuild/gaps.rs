@@ -124,6 +124,7 @@ impl Lane {
             self.mute = None;
             return false;
         }
+        self.hear();
         if !self.waits {
             self.waits = true;
             self.reaches(offset);
@@ -136,18 +137,19 @@ impl Lane {
                 )
             });
         }
-        if let Some(mute) = self.mute {
-            self.gap
-                .get_or_insert_with(|| format!("the record at offset {mute} has no headers"));
-        }
         true
     }
 
     /// The end of the partition is reached.
     fn end(&mut self) {
+        self.hear();
         if !self.waits {
             self.reaches(self.mark.end);
         }
+    }
+
+    /// A record without headers after the last archived one may wait or not.
+    fn hear(&mut self) {
         if let Some(mute) = self.mute {
             self.gap
                 .get_or_insert_with(|| format!("the record at offset {mute} has no headers"));
@@ -162,13 +164,15 @@ impl Lane {
             // Where nothing is in an object, everything since the very first record waits.
             None if self.archived == Seq(0) => 0,
             None => {
-                self.gap = Some("its last archived record is not in the topic any more".to_owned());
+                let gone = || "its last archived record is not in the topic any more".to_owned();
+                self.gap.get_or_insert_with(gone);
                 return;
             }
         };
         if from < self.mark.low {
             let low = self.mark.low;
-            self.gap = Some(format!("the topic begins with offset {low} only"));
+            self.gap
+                .get_or_insert_with(|| format!("the topic begins with offset {low} only"));
         } else if from < next {
             self.suspect = Some((from, next));
         }

@@ -105,6 +105,9 @@ fn refused(ended: &Ended, code: i32, words: &[&str]) {
 /// The files of a directory, and what is in them.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
+    if !dir.exists() {
+        return all;
+    }
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -190,8 +193,9 @@ fn r35_kafka_a_removal_after_a_rebuild_has_its_key() {
 fn r35_kafka_while_another_instance_publishes_nothing_is_made() {
     let case = Case::new("running", &["--churn", "0.5"]);
     let program = case.start(&[]);
-    wait_until("the first poll", PATIENCE, || {
-        program.err().contains("first poll done").then_some(())
+    wait_until("a first transaction", PATIENCE, || {
+        let tail = Program::run(case.dir.path(), &["tail", &case.name, "--from-start"]);
+        (!tail.out.is_empty()).then_some(())
     });
     let ended = Program::run(case.dir.path(), &["--data-dir", "other", "rebuild"]);
     refused(&ended, 3, &["another instance", "stop it"]);
@@ -500,4 +504,53 @@ fn inspect_and_export_tell_what_is_there_and_write_nothing() {
     case.check();
     let topic = readers::topic(case.dir.path(), &Broker::shared().bootstrap(), &case.name);
     assert!(topic.len() > 160);
+}
+
+#[cfg(feature = "fail-points")]
+#[test]
+fn crash_r35_kafka_at_each_step_of_a_rebuild_leaves_nothing_that_a_run_goes_on_with() {
+    let case = hasty("steps", &CHURN);
+    for step in [
+        "rebuild.pages",
+        "rebuild.journal",
+        "rebuild.state",
+        "rebuild.renamed",
+    ] {
+        work(&case, 20, interrupt);
+        lose(&case);
+        let crash = format!("{step}:1");
+        let orders = [("DELTAPOLL_CRASH", crash.as_str())];
+        case.configure();
+        let crashed = Program::start_with(case.dir.path(), &REBUILD, &orders).wait();
+        assert_eq!(crashed.code(), -1, "{step}: {}", crashed.err);
+        if step != "rebuild.renamed" {
+            refused(&case.run(&["--once"]), 4, &["half made", "say it again"]);
+            case.run(&REBUILD).good();
+        }
+    }
+    for step in ["rebuild.pages", "rebuild.state", "rebuild.renamed"] {
+        work(&case, 20, interrupt);
+        let before = remembered(&case);
+        let state = data(&case).join("state");
+        fs::remove_dir_all(&state).unwrap();
+        let crash = format!("{step}:1");
+        let orders = [("DELTAPOLL_CRASH", crash.as_str())];
+        let crashed = Program::start_with(case.dir.path(), &STATE_ONLY, &orders).wait();
+        assert_eq!(crashed.code(), -1, "{step}: {}", crashed.err);
+        if step == "rebuild.pages" {
+            refused(
+                &case.run(&["--once"]),
+                4,
+                &["`deltapoll rebuild --state-only`"],
+            );
+            case.run(&STATE_ONLY).good();
+        } else {
+            // Whole when it is moved: the next one that opens the directory finishes that.
+            work(&case, 4, interrupt);
+            continue;
+        }
+        assert_eq!(remembered(&case), before);
+    }
+    case.settle();
+    case.check();
 }
