@@ -63,7 +63,7 @@ impl Archiving {
         let keeping: BTreeMap<_, _> = names.zip(keeping).collect();
         Ok(Some(Archiving {
             url,
-            gaps: Gaps::new(records, &ends, &keeping, clock::unix_ms()),
+            gaps: Gaps::new(records.marks(), &ends, &keeping, clock::unix_ms()),
             ends,
             spool: Spool::new(site.at("spool"))?,
             seed: progress.hash_seed,
@@ -124,7 +124,9 @@ impl Archiving {
         draft: &Draft,
         sealed: Sealed,
     ) -> Result<(Archived, Option<Spool>), Fault> {
-        let gap = self.gaps.find(records)?;
+        let gap = self
+            .gaps
+            .find(&|topic, partition, from, to| records.longest_hole(topic, partition, from, to))?;
         match gap {
             Some(gap) if self.ends.is_empty() => {
                 let facts = ends::facts(&self.url, sealed.seq, sealed.seq, &self.ends);

@@ -52,6 +52,29 @@ fn both_stores_behave_alike() {
 }
 
 #[test]
+fn a_look_reads_what_is_there_and_writes_nothing_there() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let look = |name: &str| SledStore::look(dir.path(), &scratch.path().join(name), 1 << 20);
+    assert!(look("none").unwrap().is_none());
+    behaves(&SledStore::open(dir.path(), 1 << 20).unwrap());
+    let read = |path: PathBuf| fs::read(path).unwrap();
+    let all = || -> Vec<Vec<u8>> {
+        let inside = files(&path(dir.path(), 1)).unwrap();
+        let files = files(dir.path()).unwrap().into_iter().chain(inside);
+        files.map(read).collect()
+    };
+    let before = all();
+    let looked = look("some").unwrap().unwrap();
+    assert_eq!(keys(looked.range(b"", b"z")), [b"b", b"c", b"d"]);
+    looked.apply(vec![put(b"e", b"1")]).unwrap();
+    looked.flush().unwrap();
+    assert_eq!(all(), before);
+    fs::remove_dir_all(path(dir.path(), 1)).unwrap();
+    let error = look("lost").unwrap_err().to_string();
+    assert!(error.contains("rebuild --state-only"), "{error}");
+}
+
+#[test]
 fn a_store_that_is_not_one_is_an_error_that_names_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     drop(SledStore::open(dir.path(), 1 << 20).unwrap());
