@@ -38,7 +38,7 @@ pub fn found(dir: &Path, facts: Draft, spool: Option<Spool>, sealed: Sealed) -> 
         _ => None,
     };
     while let Some(batches) = &mut batches
-        && let Some(batch) = batches.next()?
+        && let Some(batch) = batches.next_batch()?
     {
         // What is not known of a batch is its epoch too; that of the next will do.
         writer.fill(batch.seq, batch.epoch)?;

@@ -125,11 +125,14 @@ pub struct Restored {
     pub body: Vec<u8>,
 }
 
+/// Batch, file, epoch, and a batch of one change.
+type Row = (u64, usize, u64, Vec<u8>);
+
 /// What was put aside, in order of batches.
 pub struct Batches {
     lanes: Vec<(PathBuf, BufReader<File>)>,
     /// By batch, then by file: those of one file stay in their order.
-    waiting: BinaryHeap<Reverse<(u64, usize, u64, Vec<u8>)>>,
+    waiting: BinaryHeap<Reverse<Row>>,
 }
 
 impl Batches {
@@ -137,7 +140,7 @@ impl Batches {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn next(&mut self) -> Result<Option<Restored>, Fault> {
+    pub fn next_batch(&mut self) -> Result<Option<Restored>, Fault> {
         let Some(Reverse((seq, at, epoch, row))) = self.waiting.pop() else {
             return Ok(None);
         };
@@ -241,7 +244,7 @@ mod tests {
         assert!(back.unwrap_err().message.contains("batch 1 after batch 3"));
         let mut batches = spool.batches().unwrap();
         let mut all = Vec::new();
-        while let Some(batch) = batches.next().unwrap() {
+        while let Some(batch) = batches.next_batch().unwrap() {
             assert_eq!(batch.epoch.0, batch.seq.0 * 10);
             let body = Batch::read(&batch.body).unwrap();
             let keys = body.changes().map(|change| change.unwrap().key.to_owned());
