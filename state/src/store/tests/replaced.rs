@@ -161,3 +161,50 @@ fn r28_a_store_with_a_file_that_is_cut_garbage_or_gone_is_refused_or_whole() {
     }
     assert!(refused > 10, "{refused}");
 }
+
+/// The input is a list of patches, since a database is larger than an input: where, and what.
+fn patched(database: &[u8], input: &[u8]) -> Vec<u8> {
+    let mut bytes = database.to_vec();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+    for patch in input.chunks(5) {
+        let (at, new) = patch.split_at(patch.len().min(3));
+        let at = at.iter().fold(0, |at, byte| at << 8 | usize::from(*byte)) % used;
+        for (byte, new) in bytes[at..].iter_mut().zip(new) {
+            *byte = *new;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn fuzz_a_store_whose_database_was_changed_is_refused_or_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let mut content = Content::new();
+    for round in 0..4_u8 {
+        let batch = (0..60_u8).map(|key| put(&[key], &vec![round; usize::from(key) * 7]));
+        let batch: Vec<Write> = batch.skip(usize::from(round)).collect();
+        content.extend(
+            batch
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone().unwrap())),
+        );
+        store.apply(batch).unwrap();
+        store.flush().unwrap();
+    }
+    drop(store);
+    let files = files_of(dir.path());
+    let path = path(Path::new(""), 1).join("db");
+    let inputs = vec![vec![0; 10], vec![0xff; 5], b"\x00\x10\x00\xff\xff".to_vec()];
+    let mut refused = 0;
+    let count = crate::fuzz::run("database", 93, inputs, |input| {
+        let mut files = files.clone();
+        let database = patched(&files[&path], input);
+        files.insert(path.clone(), database);
+        let whole = check("a patched database", &files, &[&content]);
+        refused += u64::from(!whole);
+        crate::fuzz::Interest::None
+    });
+    assert!(count > 5, "{count}");
+    println!("{refused} of {count} refused");
+}
