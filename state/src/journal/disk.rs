@@ -1,9 +1,8 @@
-//! Every access of the journal to the file system: nothing else in the journal names a file's content
-//! but through a [`Dir`] and its [`File`]s, which put their name into every error.
+//! Every access of the journal to the file system: nothing else in the journal names `std::fs`.
 //!
-//! [`Disk`] and [`Content`] are the verbs behind them. Each is one step that can fail or be the last
-//! before a crash, and works on a whole buffer or a whole name. [`System`] is the operating system;
-//! tests have a disk that forgets, at a power cut, what was not synced.
+//! [`Disk`] and [`Content`] are the verbs. Each is one step that can fail or be the last before a crash,
+//! and works on a whole buffer or a whole name. [`System`] is the operating system; tests have a disk that
+//! forgets, at a power cut, what was not synced. [`Dir`] and [`File`] put their name into every error.
 
 use std::fmt;
 use std::fs;
