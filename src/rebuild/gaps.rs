@@ -22,7 +22,8 @@ pub type Hole<'a> = &'a dyn Fn(&str, u32, u64, u64) -> Result<u64, Fault>;
 
 /// A topic's changes against what is in objects.
 pub struct Gaps {
-    lanes: BTreeMap<(String, u32), Lane>,
+    /// By topic and partition.
+    lanes: BTreeMap<String, BTreeMap<u32, Lane>>,
 }
 
 struct Lane {
@@ -56,13 +57,13 @@ impl Gaps {
         keeping: &BTreeMap<String, Keeping>,
         now_ms: u64,
     ) -> Gaps {
-        let mut lanes = BTreeMap::new();
+        let mut lanes: BTreeMap<String, BTreeMap<u32, Lane>> = BTreeMap::new();
         for (topic, marks) in marks {
             let keeping = keeping.get(topic).copied();
             let lag = keeping.map_or(0, |keeping| keeping.lag_ms);
             for (partition, mark) in marks {
-                let place = (topic.clone(), *partition);
-                let archived = ends.get(&place).map_or(Seq(0), |(_, seq)| *seq);
+                let end = ends.get(&(topic.clone(), *partition));
+                let archived = end.map_or(Seq(0), |(_, seq)| *seq);
                 let lane = Lane {
                     archived,
                     mark: *mark,
@@ -74,7 +75,10 @@ impl Gaps {
                     gap: None,
                     suspect: None,
                 };
-                lanes.insert(place, lane);
+                lanes
+                    .entry(topic.clone())
+                    .or_default()
+                    .insert(*partition, lane);
             }
         }
         Gaps { lanes }
@@ -82,8 +86,8 @@ impl Gaps {
 
     /// Whether `record` is in no object yet.
     pub fn waits(&mut self, record: &Published<'_>) -> bool {
-        let place = (record.topic.to_owned(), record.partition);
-        let lane = self.lanes.get_mut(&place);
+        let lanes = self.lanes.get_mut(record.topic);
+        let lane = lanes.and_then(|lanes| lanes.get_mut(&record.partition));
         lane.is_some_and(|lane| lane.take(record))
     }
 
@@ -93,7 +97,9 @@ impl Gaps {
     /// # Errors
     /// When Kafka does not answer.
     pub fn find(&mut self, hole: Hole<'_>) -> Result<Option<String>, Fault> {
-        for ((topic, partition), lane) in &mut self.lanes {
+        let lanes = self.lanes.iter_mut();
+        let lanes = lanes.flat_map(|(topic, lanes)| lanes.iter_mut().map(move |l| (topic, l)));
+        for (topic, (partition, lane)) in lanes {
             lane.end();
             let mut gap = lane.gap.take();
             if gap.is_none()

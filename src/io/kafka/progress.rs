@@ -186,8 +186,8 @@ fn wait_until_stable(
         if waits_until.is_some_and(|until| clock::now() > until) {
             waits_until = None;
             tracing::warn!(
-                "waiting for a transaction of another producer in the progress topic '{topic}', \
-                 which should be ours alone"
+                "waiting for the end of a transaction in the progress topic '{topic}': of a process that \
+                 died, which its timeout ends, or of another producer, which should not write there"
             );
         }
         clock::pause(STEP);
