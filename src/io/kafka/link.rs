@@ -43,7 +43,7 @@ impl Link {
     }
 }
 
-/// Pauses that double, up to a limit.
+/// Pauses that double, up to a limit; each a part of that, by chance.
 pub(crate) struct Backoff {
     next: Duration,
     max: Duration,
@@ -57,7 +57,8 @@ impl Backoff {
     /// Pauses, in steps that look at `stopped`.
     pub(crate) fn pause(&mut self, stopped: impl Fn() -> bool) {
         const STEP: Duration = Duration::from_millis(50);
-        let until = clock::now() + self.next;
+        // Two instances that fence each other must not keep step (R19).
+        let until = clock::now() + self.next.mul_f64(rand::random_range(0.5..1.0));
         self.next = (self.next * 2).min(self.max);
         loop {
             let left = until.saturating_duration_since(clock::now());
