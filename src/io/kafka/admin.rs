@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use deltapoll_state::fail;
 use rdkafka::admin::{
     AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
     TopicReplication,
@@ -22,6 +23,9 @@ use crate::io::kafka::settings::Settings;
 
 /// The longest that one question takes.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A known topic is gone when brokers have said so for so long: one that was away for a while may not
+/// have heard of it yet.
+const GONE_AFTER: Duration = Duration::from_secs(3);
 
 /// The part of a topic's configuration that we depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +98,28 @@ impl<'a> Admin<'a> {
         topics.iter().map(one).collect()
     }
 
+    /// The same, asking again for a while where one that `is_known` is missing.
+    pub(crate) fn describe_known(
+        &self,
+        topics: &[&str],
+        is_known: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Option<Described>>, Error> {
+        const STEP: Duration = Duration::from_millis(200);
+        let until = clock::now() + GONE_AFTER;
+        loop {
+            let described = self.describe(topics)?;
+            let mut pairs = topics.iter().zip(&described);
+            let missing = pairs.any(|(topic, found)| found.is_none() && is_known(topic));
+            if !missing || clock::now() > until {
+                return Ok(described);
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            clock::pause(STEP);
+        }
+    }
+
     /// The configuration of topics that exist.
     pub(crate) fn configs(&self, topics: &[&str]) -> Result<Vec<TopicConfig>, Error> {
         let resources: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
@@ -136,7 +162,10 @@ impl<'a> Admin<'a> {
         let topics = [topic];
         let answer = self.client.create_topics(&topics, &options());
         match self.wait(&doing, answer)?.pop() {
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) => Ok(()),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) => {
+                fail::step("kafka.topic.made");
+                Ok(())
+            }
             Some(Err((_, code))) if is_permanent(code) => Err(Error::Stop(Fault::failed(format!(
                 "{doing} with {} partitions and replication {}: {code}; check [kafka].create and \
                  the rights, or create it by hand",

@@ -1,5 +1,6 @@
 //! What an error asks for: again, over, or stop.
 
+use deltapoll_state::fail;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::fault::Fault;
@@ -29,6 +30,9 @@ pub(crate) enum Error {
 /// What to do about a permanent cause (R20); `None`: the cause may pass.
 pub(crate) fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode as Code;
+    if fail::broken("r20") {
+        return None;
+    }
     Some(match code {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             "raise max.message.bytes of the topic, or message.max.bytes of the brokers"
@@ -108,7 +112,13 @@ pub(crate) fn of_transaction(doing: &str, error: &KafkaError) -> Error {
 
 /// An answer to a question: permanent, or to be asked again.
 pub(crate) fn of_question(doing: &str, code: RDKafkaErrorCode) -> Error {
+    use RDKafkaErrorCode as Code;
     let why = format!("{doing}: {code}");
+    // One broker's word: it may not have heard of the topic yet. Whether it is gone is asked on its own
+    // account (topics.rs).
+    if matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic) {
+        return Error::Retry(why);
+    }
     match remedy(code) {
         Some(remedy) => Error::Stop(Fault::failed(format!("{why}; {remedy}"))),
         None => Error::Retry(why),
