@@ -20,6 +20,19 @@
 //! * [`publisher`]: the follower.
 //! * [`records`]: every committed record up to a mark.
 //! * [`mod@tail`]: committed changes as lines.
+//!
+//! Fail points, in the order in which a start and its transactions reach them:
+//!
+//! * `kafka.topic.made`: a topic that was missing is there, the journal does not know it yet.
+//! * `kafka.progress.read`: progress was read, nothing is fenced; and again after the fence.
+//! * `kafka.fencing.marked`: the journal says that this incarnation may be in Kafka.
+//! * `kafka.init.before`, `kafka.init.after`: around `init_transactions`, which fences and aborts.
+//! * `kafka.begin`: a transaction is begun, which is a local step.
+//! * `kafka.produce`: its first record is handed over (of the first transaction, the progress record).
+//! * `kafka.progress`: the progress record is handed over, the last.
+//! * `kafka.commit.before`: everything is delivered, the transaction is open at the brokers.
+//! * `kafka.commit.sent`: the request to commit is on its way, nobody has seen the answer.
+//! * `kafka.commit.after`: the commit is answered, nobody was told.
 
 pub mod admin;
 mod context;

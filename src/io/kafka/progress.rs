@@ -161,6 +161,21 @@ fn watermarks(consumer: &BaseConsumer<Context>, topic: &str) -> Result<(i64, i64
         })
 }
 
+/// Whether nobody has a transaction open in the progress topic at this moment.
+pub(crate) fn is_settled(settings: &Settings, config: &Config) -> Result<bool, Error> {
+    let topic = config.progress_topic();
+    let end = |committed: bool| {
+        let consumer: BaseConsumer<Context> = settings
+            .consumer(committed)
+            .create_with_context(Context::default())
+            .map_err(|error| settings.fault(&error))?;
+        watermarks(&consumer, &topic).map(|(_, end)| end)
+    };
+    // The true end first: what comes in between only adds to the other.
+    let high = end(false)?;
+    Ok(end(true)? >= high)
+}
+
 /// Waits until all that is in the log now is committed or aborted.
 fn wait_until_stable(
     settings: &Settings,

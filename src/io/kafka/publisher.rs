@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use deltapoll_state::fail;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::change::{Batch, Change, Epoch, Seq};
@@ -126,21 +127,29 @@ impl KafkaPublisher {
         let settings = Settings::read(config).map_err(|fault| Error::Retry(fault.message))?;
         let plan = topics::survey(&settings, config, &setup.topics, facts, stop)?.plan;
         if !self.committed {
-            let record = progress::read(&settings, config, End::Stable, stop)?;
-            self.judge(record, "nothing was fenced")?;
+            self.look_first(&settings)?;
             // IMPORTANT: synced before the producer exists; an incarnation without this mark is
             // dropped by the next start, which must not happen to one that is in Kafka.
             incarnation::mark_fencing(facts, &setup.incarnation)?;
+            fail::step("kafka.fencing.marked");
         }
         let mut session = Session::open(&settings, plan, setup.late.clone(), &mut self.link)?;
         self.metrics.sessions.fetch_add(1, Ordering::Relaxed);
-        let record = progress::read(&settings, config, End::High, stop)?;
+        let end = match fail::broken("r18") {
+            true => End::Stable,
+            false => End::High,
+        };
+        let record = progress::read(&settings, config, end, stop)?;
+        fail::step("kafka.progress.read");
         // A predecessor's starts are counted apart from ours.
         let shown = record
             .as_ref()
             .filter(|record| record.lineage == setup.lineage.id)
             .map(|record| record.incarnation.clone());
-        let end = self.judge(record, "nothing was committed")?;
+        let end = match self.committed && fail::broken("r19") {
+            true => (self.position, Epoch(0)),
+            false => self.judge(record, "nothing was committed")?,
+        };
         self.position = end.0;
         if let Some(shown) = shown {
             incarnation::prune(facts, &shown)?;
@@ -156,55 +165,83 @@ impl KafkaPublisher {
         Ok(())
     }
 
-    /// The position that `record` proves, if it is ours.
+    /// Before anything is fenced: refuses where somebody else published last, or Kafka lost something.
+    fn look_first(&self, settings: &Settings) -> Result<(), Error> {
+        let (config, stop) = (&self.setup.config, &*self.setup.stop);
+        let so_far = "nothing was fenced";
+        let record = progress::read(settings, config, End::Stable, stop)?;
+        fail::step("kafka.progress.read");
+        let shown = self.whose(record, so_far)?;
+        match self.complete(shown, so_far) {
+            // What an open transaction hides is not lost; after the fence the whole log is read.
+            Err(_) if !progress::is_settled(settings, config)? => Ok(()),
+            end => end.map(drop),
+        }
+    }
+
+    /// The position that `record` proves, if it is ours and shows all that we know of.
     fn judge(&self, record: Option<Progress>, so_far: &str) -> Result<(Seq, Epoch), Error> {
+        let shown = self.whose(record, so_far)?;
+        self.complete(shown, so_far)
+    }
+
+    /// What `record` shows, if it is ours; `None`: nothing was published yet.
+    fn whose(&self, record: Option<Progress>, so_far: &str) -> Result<Option<(Seq, Epoch)>, Error> {
         let setup = &self.setup;
         let topic = setup.config.progress_topic();
         let Some(record) = record else {
-            if self.position == Seq(0) && !self.committed {
-                return Ok((Seq(0), Epoch(0)));
-            }
-            return Err(Error::Stop(Fault::directory(format!(
-                "the progress topic '{topic}' holds no record of '{}', but this directory published \
-                 up to seq {}; {so_far}; restore the topic, or begin anew with `deltapoll state \
-                 reset`",
-                setup.config.name, self.position
-            ))));
+            return Ok(None);
         };
         let replaced = setup.lineage.replaces(&record.lineage);
         if replaced && self.position == Seq(0) && !self.committed {
-            return Ok((Seq(0), Epoch(0)));
+            return Ok(None);
         }
+        // After a fence only this very start counts (R17): another one of the same directory is
+        // somebody else.
+        let current = record.incarnation == setup.incarnation || fail::broken("r17");
         let ours = record.lineage == setup.lineage.id
             && incarnation::is_ours(&*setup.facts, &record)?
-            && (!self.committed || record.incarnation == setup.incarnation);
+            && (!self.committed || current);
+        if ours || fail::broken("r18") {
+            return Ok(Some((Seq(record.seq), Epoch(record.epoch))));
+        }
+        let name = &setup.config.name;
         let who = format!(
             "start {} ({}) of lineage {}, at seq {}",
             record.incarnation.n, record.incarnation.id, record.lineage, record.seq
         );
-        if !ours && self.committed {
-            return Err(Error::Stop(Fault::fenced(format!(
-                "another instance of '{}' took over: the progress topic '{topic}' shows {who}; let \
-                 only one of them run",
-                setup.config.name
-            ))));
-        }
-        if !ours {
-            return Err(Error::Stop(Fault::directory(format!(
-                "this directory is not the one that published last as '{}': the progress topic \
+        let fault = if self.committed {
+            Fault::fenced(format!(
+                "another instance of '{name}' took over: the progress topic '{topic}' shows {who}; let \
+                 only one of them run"
+            ))
+        } else {
+            Fault::directory(format!(
+                "this directory is not the one that published last as '{name}': the progress topic \
                  '{topic}' shows {who}, which it does not know; {so_far}; start the newest \
-                 directory, or use another name",
-                setup.config.name
-            ))));
+                 directory, or use another name"
+            ))
+        };
+        Err(Error::Stop(fault))
+    }
+
+    /// Refuses where Kafka shows less than what is known to be committed.
+    fn complete(&self, shown: Option<(Seq, Epoch)>, so_far: &str) -> Result<(Seq, Epoch), Error> {
+        let (name, position) = (&self.setup.config.name, self.position);
+        let topic = self.setup.config.progress_topic();
+        match shown {
+            None if position == Seq(0) && !self.committed => Ok((Seq(0), Epoch(0))),
+            None => Err(Error::Stop(Fault::directory(format!(
+                "the progress topic '{topic}' holds no record of '{name}', but this directory \
+                 published up to seq {position}; {so_far}; restore the topic, or begin anew with \
+                 `deltapoll state reset`"
+            )))),
+            Some((seq, _)) if seq < position => Err(Error::Stop(Fault::directory(format!(
+                "the progress topic '{topic}' shows seq {seq}, but seq {position} was committed: \
+                 kafka lost records; {so_far}; begin anew with `deltapoll state reset`"
+            )))),
+            Some(end) => Ok(end),
         }
-        if record.seq < self.position.0 {
-            return Err(Error::Stop(Fault::directory(format!(
-                "the progress topic '{topic}' shows seq {}, but seq {} was committed: kafka lost \
-                 records; {so_far}; begin anew with `deltapoll state reset`",
-                record.seq, self.position
-            ))));
-        }
-        Ok((Seq(record.seq), Epoch(record.epoch)))
     }
 
     /// One transaction.
@@ -219,7 +256,9 @@ impl KafkaPublisher {
             let sent = self.send_batch(&mut session, &batch)?;
             sum.add(sent);
             epoch_bytes += sent.bytes;
-            let full = if batch.last {
+            let full = if fail::broken("r21") {
+                true
+            } else if batch.last {
                 sum.bytes >= limit / 2
             } else {
                 epoch_bytes >= limit
@@ -313,7 +352,9 @@ impl KafkaPublisher {
             value: Some(&value),
             timestamp: clock::unix_ms(),
         };
-        session.send(record, None, &mut self.link)
+        session.send(record, None, &mut self.link)?;
+        fail::step("kafka.progress");
+        Ok(())
     }
 }
 

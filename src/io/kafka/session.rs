@@ -4,10 +4,12 @@
 //! would be the latency of every commit. Retries that may pass are made here, for as long as it takes;
 //! everything else ends the session.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use deltapoll_state::fail;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -21,6 +23,8 @@ use crate::io::kafka::topics::TopicPlan;
 
 /// One call into librdkafka may block for so long before we look at the stop flag again.
 const STEP: Duration = Duration::from_secs(1);
+/// Time for a request to leave, not for its answer to come.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// Delivery reports are served at least once in so many records.
 const SERVE_EVERY: u64 = 512;
 
@@ -39,6 +43,8 @@ pub(crate) struct Session {
     producer: BaseProducer<Context>,
     plan: TopicPlan,
     sent: u64,
+    /// `sent` when the transaction began.
+    sent_before: u64,
     began: Instant,
     late: Arc<AtomicBool>,
 }
@@ -60,12 +66,15 @@ impl Session {
             producer,
             plan,
             sent: 0,
+            sent_before: 0,
             began: clock::now(),
             late,
         };
+        fail::step("kafka.init.before");
         session.persist("initialising transactions", link, |producer| {
             producer.init_transactions(STEP)
         })?;
+        fail::step("kafka.init.after");
         Ok(session)
     }
 
@@ -77,9 +86,12 @@ impl Session {
     /// Begins a transaction; a local step.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
         self.began = clock::now();
+        self.sent_before = self.sent;
         self.producer
             .begin_transaction()
-            .map_err(|error| of_transaction("beginning a transaction", &error))
+            .map_err(|error| of_transaction("beginning a transaction", &error))?;
+        fail::step("kafka.begin");
+        Ok(())
     }
 
     /// Hands a record to librdkafka; where its queue is full, waits until half of it is delivered. (Whoever
@@ -109,6 +121,9 @@ impl Session {
                 Err((error, _)) => return Err(self.refused(record, &error)),
             }
         }
+        if self.sent == self.sent_before {
+            fail::step("kafka.produce");
+        }
         self.sent += 1;
         if self.sent.is_multiple_of(SERVE_EVERY) {
             self.producer.poll(Duration::ZERO);
@@ -119,9 +134,18 @@ impl Session {
     /// Awaits every delivery, then commits, and says how long the transaction took.
     pub(crate) fn commit(&mut self, link: &mut Link) -> Result<Duration, Error> {
         self.drain(link)?;
+        fail::step("kafka.commit.before");
+        let asked = Cell::new(false);
         self.persist("committing a transaction", link, |producer| {
-            producer.commit_transaction(STEP)
+            if asked.replace(true) || !cfg!(feature = "fail-points") {
+                return producer.commit_transaction(STEP);
+            }
+            // For who wants to end here: the request is on its way, nobody has seen the answer.
+            let answer = producer.commit_transaction(AT_ONCE);
+            fail::step("kafka.commit.sent");
+            answer
         })?;
+        fail::step("kafka.commit.after");
         Ok(clock::now().duration_since(self.began))
     }
 
