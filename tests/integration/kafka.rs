@@ -1,153 +1,19 @@
 //! The Kafka publisher against a real broker.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-use crate::support::kafka::Broker;
+use crate::support::cluster::end;
 use crate::support::memory::{Memory, POLLED_AT};
+use crate::support::publisher::{Case, Hands, bootstrap, outcome, send, stranger};
 use deltapoll::change::Seq;
-use deltapoll::clock;
-use deltapoll::config::Config;
-use deltapoll::config::secret::Text;
+use deltapoll::config::quantity::Bytes;
 use deltapoll::fault::{Exit, Fault};
 use deltapoll::follower::{Facts, Follower, Log, Logs, SealedBatch};
-use deltapoll::io::kafka::{self, KafkaPublisher, Setup, TopicPlan, incarnation, progress};
-use deltapoll::io::lineage;
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-
-/// One test's own names, on the shared broker.
-struct Case {
-    config: Arc<Config>,
-    topic: String,
-}
-
-impl Case {
-    fn new(name: &str) -> Case {
-        Case::with(name, &[])
-    }
-
-    fn with(name: &str, properties: &[(&str, &str)]) -> Case {
-        let name = format!("{name}-{:016x}", rand::random::<u64>());
-        let text = format!(
-            "name = '{name}'\n[source]\n[kafka]\nbootstrap = '{}'\n",
-            bootstrap()
-        );
-        let mut config: Config = toml::from_str(&text).unwrap();
-        for (option, value) in properties {
-            let kafka = config.kafka.as_mut().unwrap();
-            kafka.properties.insert((*option).into(), Text::new(*value));
-        }
-        Case {
-            config: Arc::new(config),
-            topic: format!("{name}-topic"),
-        }
-    }
-
-    fn prepare(&self, journal: &Memory) -> Result<TopicPlan, Fault> {
-        let never = AtomicBool::new(false);
-        let topics = [self.topic.clone()];
-        let plan = kafka::prepare(&self.config, &topics, journal, &never)?;
-        Ok(plan.expect("nobody stops it"))
-    }
-
-    /// A start of a process on `journal`, whose publisher knows `position`.
-    fn start(&self, journal: &Memory, position: Seq) -> KafkaPublisher {
-        KafkaPublisher::new(self.setup(journal, position))
-    }
-
-    fn setup(&self, journal: &Memory, position: Seq) -> Setup {
-        let lineage = lineage::open(journal).unwrap();
-        let incarnation = incarnation::open(journal, journal.last()).unwrap();
-        Setup {
-            config: self.config.clone(),
-            topics: vec![self.topic.clone()],
-            logs: Arc::new(journal.clone()),
-            facts: Arc::new(journal.clone()),
-            lineage,
-            incarnation,
-            position,
-            stop: Arc::default(),
-            late: Arc::default(),
-        }
-    }
-
-    /// What a reader of committed records sees.
-    fn committed(&self) -> Vec<serde_json::Value> {
-        let mut out = Vec::new();
-        let never = AtomicBool::new(false);
-        kafka::tail(&self.config, &self.topic, true, false, &mut out, &never).unwrap();
-        let lines = out
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty());
-        lines
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect()
-    }
-
-    /// The committed keys and values, as text.
-    fn pairs(&self) -> Vec<String> {
-        let one = |line: &serde_json::Value| {
-            format!("{}={}", line["key"].as_str().unwrap(), line["value"])
-        };
-        self.committed().iter().map(one).collect()
-    }
-
-    fn progress(&self) -> progress::Progress {
-        progress::read_committed(&self.config)
-            .unwrap()
-            .expect("a record")
-    }
-}
-
-fn bootstrap() -> String {
-    Broker::shared().bootstrap()
-}
-
-fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
-        .create()
-        .unwrap()
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
-
-fn create(topic: &str, partitions: i32, policy: &str) {
-    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let topics = [topic.set("cleanup.policy", policy)];
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    let made = block_on(admin().create_topics(&topics, &options)).unwrap();
-    made[0].as_ref().unwrap();
-}
-
-fn delete(topic: &str) {
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    let gone = block_on(admin().delete_topics(&[topic], &options)).unwrap();
-    gone[0].as_ref().unwrap();
-}
-
-/// A producer that shares the case's transactional id, for foul play.
-fn rival(config: &Config) -> BaseProducer {
-    let id = format!("deltapoll-{}-0", config.name);
-    let rival: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
-        .set("transactional.id", id)
-        .create()
-        .unwrap();
-    rival.init_transactions(Duration::from_secs(20)).unwrap();
-    rival
-}
+use deltapoll::io::kafka::{KafkaPublisher, progress};
+use rdkafka::producer::Producer;
 
 #[test]
 fn kafka_sealed_epochs_are_published_in_order_with_all_that_is_known_of_them() {
@@ -211,16 +77,9 @@ fn kafka_crash_in_mid_transaction_loses_nothing_and_repeats_nothing() {
     publisher.advance(upto).unwrap();
     // A producer of ours that died after its records arrived and before it committed.
     drop(publisher);
-    let dead = rival(&case.config);
+    let dead = case.rival();
     dead.begin_transaction().unwrap();
-    dead.send(
-        BaseRecord::to(&case.topic)
-            .key("b")
-            .payload("2")
-            .partition(0),
-    )
-    .unwrap();
-    dead.flush(Duration::from_secs(10)).unwrap();
+    send(&dead, &case.topic, "b", "2");
     let upto = journal.seal(&case.topic, &[("b", Some("2"))]);
     let journal = journal.crash();
     let mut publisher = case.start(&journal, Seq(0));
@@ -235,50 +94,6 @@ fn kafka_crash_in_mid_transaction_loses_nothing_and_repeats_nothing() {
 }
 
 #[test]
-fn r19_a_second_instance_takes_over_and_the_first_ends_fenced() {
-    let case = Case::new("fence");
-    let journal = Memory::default();
-    let upto = journal.seal(&case.topic, &[("a", Some("1"))]);
-    let mut first = case.start(&journal, Seq(0));
-    first.advance(upto).unwrap();
-    let copy = journal.copy();
-    let mut second = case.start(&copy, upto);
-    assert_eq!(second.start().unwrap(), upto);
-    let next = journal.seal(&case.topic, &[("b", Some("first's"))]);
-    let fault = first.advance(next).unwrap_err();
-    assert_eq!(fault.exit, Exit::Fenced, "{fault}");
-    assert!(fault.message.contains("took over"), "{fault}");
-    let next = copy.seal(&case.topic, &[("b", Some("\"second's\""))]);
-    assert_eq!(second.advance(next).unwrap(), next);
-    assert_eq!(case.pairs(), ["a=1", "b=\"second's\""]);
-    assert_eq!(case.progress().seq, 2);
-}
-
-#[test]
-fn r18_a_stale_copy_of_the_directory_is_refused_and_fences_nobody() {
-    let case = Case::new("stale");
-    let journal = Memory::default();
-    let upto = journal.seal(&case.topic, &[("a", Some("1"))]);
-    let mut first = case.start(&journal, Seq(0));
-    first.advance(upto).unwrap();
-    let copy = journal.copy();
-    let upto = journal.seal(&case.topic, &[("a", Some("2"))]);
-    first.advance(upto).unwrap();
-    let mut stale = case.start(&copy, Seq(1));
-    let fault = stale.start().unwrap_err();
-    assert_eq!(fault.exit, Exit::Directory, "{fault}");
-    assert!(fault.message.contains("nothing was fenced"), "{fault}");
-    let upto = journal.seal(&case.topic, &[("a", Some("3"))]);
-    assert_eq!(first.advance(upto).unwrap(), upto);
-    assert_eq!(
-        first.metrics().sessions.load(Ordering::Relaxed),
-        1,
-        "it was never fenced"
-    );
-    assert_eq!(case.pairs(), ["a=1", "a=2", "a=3"]);
-}
-
-#[test]
 fn r20_a_record_that_is_too_large_stops_naming_key_limit_and_remedy() {
     let case = Case::new("large");
     let journal = Memory::default();
@@ -289,8 +104,7 @@ fn r20_a_record_that_is_too_large_stops_naming_key_limit_and_remedy() {
         &case.topic,
         &[small, ("whale", Some(value.as_str())), small],
     );
-    let mut publisher = case.start(&journal, Seq(0));
-    let fault = publisher.advance(upto).unwrap_err();
+    let fault = outcome(case.setup(&journal, Seq(0)), upto).unwrap_err();
     assert_eq!(fault.exit, Exit::Failed, "{fault}");
     for part in ["'whale'", "1048588", "max.message.bytes"] {
         assert!(fault.message.contains(part), "{fault}");
@@ -298,144 +112,87 @@ fn r20_a_record_that_is_too_large_stops_naming_key_limit_and_remedy() {
     assert_eq!(case.pairs(), [""; 0], "nothing of the epoch is seen");
 }
 
-/// A journal that holds back its second batch until the broker has given up on the transaction that
-/// the first one is in: until an abort marker follows the record.
-struct Slow {
-    journal: Memory,
-    topic: String,
-    held: Arc<AtomicBool>,
+#[test]
+fn r20_a_full_queue_is_back_pressure() {
+    let case = Case::with("queue", &[("queue.buffering.max.messages", "10")]);
+    let journal = Memory::default();
+    let keys: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), Some("1"))).collect();
+    let upto = journal.seal(&case.topic, &entries);
+    assert_eq!(outcome(case.setup(&journal, Seq(0)), upto), Ok(upto));
+    assert_eq!(case.pairs().len(), 500);
 }
 
-impl Logs for Slow {
+#[test]
+fn r20_a_topic_that_is_missing_for_a_moment_is_not_gone() {
+    let case = Case::new("moment");
+    let journal = Memory::default();
+    case.prepare(&journal).unwrap();
+    // As brokers without topic ids have it: the one that comes back is the same.
+    let name = format!("topic/{}", case.topic);
+    let fact = "{\"id\":null,\"partitions\":1,\"max_message_bytes\":1048588}".to_owned();
+    journal.set(vec![(name, Some(fact))], true).unwrap();
+    let hands = Hands::on(case.bootstrap());
+    hands.delete(&case.topic);
+    let topic = case.topic.clone();
+    let back = thread::spawn(move || hands.create(&topic, 1, "compact"));
+    let plan = case.prepare(&journal);
+    back.join().unwrap();
+    assert!(plan.unwrap().confirmed);
+}
+
+/// A journal that looks, before it gives the next batch, at what readers see of `topic`.
+struct Watched {
+    journal: Memory,
+    topic: String,
+    seen: Arc<AtomicU64>,
+}
+
+impl Logs for Watched {
     fn after(&self, position: Seq) -> Result<Box<dyn Log>, Fault> {
-        Ok(Box::new(SlowLog {
+        Ok(Box::new(WatchedLog {
             inner: self.journal.after(position)?,
             topic: self.topic.clone(),
-            held: self.held.clone(),
-            given: 0,
+            seen: self.seen.clone(),
         }))
     }
 }
 
-struct SlowLog {
+struct WatchedLog {
     inner: Box<dyn Log>,
     topic: String,
-    held: Arc<AtomicBool>,
-    given: u32,
+    seen: Arc<AtomicU64>,
 }
 
-impl Log for SlowLog {
+impl Log for WatchedLog {
     fn next(&mut self) -> Result<Option<SealedBatch>, Fault> {
-        if self.given == 1 && !self.held.swap(true, Ordering::Relaxed) {
-            wait_until("the transaction expired", || end(&self.topic) == 2);
-        }
-        self.given += 1;
+        let end = end(&bootstrap(), &self.topic, true).unwrap();
+        self.seen.fetch_max(end.cast_unsigned(), Ordering::Relaxed);
         self.inner.next()
     }
 }
 
-/// The true end of partition 0.
-fn end(topic: &str) -> i64 {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
-        .set("isolation.level", "read_uncommitted")
-        .create()
-        .unwrap();
-    consumer
-        .fetch_watermarks(topic, 0, Duration::from_secs(10))
-        .unwrap()
-        .1
-}
-
-fn wait_until(what: &str, probe: impl Fn() -> bool) {
-    let deadline = clock::now() + Duration::from_secs(30);
-    while !probe() {
-        assert!(clock::now() < deadline, "not within 30 s: {what}");
-        clock::pause(Duration::from_millis(20));
-    }
-}
-
 #[test]
-fn r19_an_expired_transaction_is_done_again_once() {
-    let case = Case::with("expired", &[("transaction.timeout.ms", "1000")]);
+fn r21_nobody_sees_half_an_epoch() {
+    let case = Case::new("half");
     let journal = Memory::default();
-    journal.seal(&case.topic, &[("a", Some("1"))]);
-    let upto = journal.seal(&case.topic, &[("b", Some("2"))]);
-    let held = Arc::new(AtomicBool::new(false));
+    let entry = [("k", Some("1"))];
+    let upto = journal.seal_epoch(&case.topic, &[&entry[..]; 3], false);
     let mut setup = case.setup(&journal, Seq(0));
-    setup.logs = Arc::new(Slow {
+    let seen = Arc::new(AtomicU64::new(0));
+    setup.logs = Arc::new(Watched {
         journal: journal.clone(),
         topic: case.topic.clone(),
-        held: held.clone(),
+        seen: seen.clone(),
     });
-    let mut publisher = KafkaPublisher::new(setup);
-    assert_eq!(publisher.advance(upto).unwrap(), upto);
-    assert!(held.load(Ordering::Relaxed));
-    assert_eq!(publisher.metrics().sessions.load(Ordering::Relaxed), 2);
-    assert_eq!(case.pairs(), ["a=1", "b=2"]);
-}
-
-#[test]
-fn r19_a_rival_that_never_commits_is_fenced_in_turn() {
-    let case = Case::new("rival");
-    let journal = Memory::default();
-    let upto = journal.seal(&case.topic, &[("a", Some("1"))]);
-    let mut publisher = case.start(&journal, Seq(0));
-    publisher.advance(upto).unwrap();
-    let rival = rival(&case.config);
-    let upto = journal.seal(&case.topic, &[("b", Some("2"))]);
-    assert_eq!(publisher.advance(upto).unwrap(), upto);
-    assert_eq!(publisher.metrics().sessions.load(Ordering::Relaxed), 2);
-    assert_eq!(case.pairs(), ["a=1", "b=2"]);
-    drop(rival);
-}
-
-/// Facts whose table of incarnations is never read without a rival taking the transactional id.
-struct Haunted {
-    journal: Memory,
-    config: Arc<Config>,
-    rivals: Mutex<Vec<BaseProducer>>,
-}
-
-impl Facts for Haunted {
-    fn get(&self, name: &str) -> Option<String> {
-        self.journal.get(name)
-    }
-
-    fn under(&self, prefix: &str) -> Vec<(String, String)> {
-        self.rivals.lock().unwrap().push(rival(&self.config));
-        self.journal.under(prefix)
-    }
-
-    fn set(&self, facts: Vec<(String, Option<String>)>, sync: bool) -> Result<(), Fault> {
-        self.journal.set(facts, sync)
-    }
-}
-
-#[test]
-fn r19_three_fences_before_the_first_commit_end_it() {
-    let case = Case::new("haunted");
-    let journal = Memory::default();
-    let upto = journal.seal(&case.topic, &[("a", Some("1"))]);
-    case.start(&journal, Seq(0)).advance(upto).unwrap();
-    let mut setup = case.setup(&journal, upto);
-    setup.facts = Arc::new(Haunted {
-        journal: journal.clone(),
-        config: case.config.clone(),
-        rivals: Mutex::default(),
-    });
-    let mut publisher = KafkaPublisher::new(setup);
-    let fault = publisher.start().unwrap_err();
-    assert_eq!(fault.exit, Exit::Fenced, "{fault}");
-    assert_eq!(publisher.metrics().sessions.load(Ordering::Relaxed), 3);
+    assert_eq!(KafkaPublisher::new(setup).advance(upto).unwrap(), upto);
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
+    assert_eq!(case.pairs().len(), 3);
 }
 
 #[test]
 fn r21_a_large_epoch_goes_in_several_transactions_and_small_ones_share_one() {
-    let mut case = Case::new("sizes");
-    let mut config = Config::clone(&case.config);
-    config.limits.transaction_bytes = deltapoll::config::quantity::Bytes(4_000);
-    case.config = Arc::new(config);
+    let case = Case::new("sizes").changed(|config| config.limits.transaction_bytes = Bytes(4_000));
     let journal = Memory::default();
     let value = format!("\"{}\"", "x".repeat(1_497));
     let entry = [("k", Some(value.as_str()))];
@@ -479,7 +236,8 @@ fn r21_a_silent_epoch_is_proven_by_its_progress_record() {
 #[test]
 fn r23_a_progress_topic_that_forgets_is_refused() {
     let case = Case::new("policy");
-    create(&case.config.progress_topic(), 1, "compact,delete");
+    let hands = Hands::on(case.bootstrap());
+    hands.create(&case.config.progress_topic(), 1, "compact,delete");
     let fault = case.prepare(&Memory::default()).unwrap_err();
     assert_eq!(fault.exit, Exit::Directory);
     assert!(fault.message.contains("cleanup.policy"), "{fault}");
@@ -490,10 +248,47 @@ fn r23_a_progress_topic_that_the_journal_remembers_must_be_there() {
     let case = Case::new("forgotten");
     let journal = Memory::default();
     case.prepare(&journal).unwrap();
-    delete(&case.config.progress_topic());
+    Hands::on(case.bootstrap()).delete(&case.config.progress_topic());
     let fault = case.prepare(&journal).unwrap_err();
     assert_eq!(fault.exit, Exit::Directory);
     assert!(fault.message.contains("is gone"), "{fault}");
+}
+
+#[test]
+fn r23_a_progress_topic_with_two_partitions_is_refused() {
+    let case = Case::new("two");
+    Hands::on(case.bootstrap()).create(&case.config.progress_topic(), 2, "compact");
+    let fault = case.prepare(&Memory::default()).unwrap_err();
+    assert_eq!(fault.exit, Exit::Directory);
+    assert!(fault.message.contains("has 2 partitions"), "{fault}");
+}
+
+#[test]
+fn r23_a_progress_topic_that_was_made_again_is_refused() {
+    let case = Case::new("again");
+    let journal = Memory::default();
+    case.prepare(&journal).unwrap();
+    let (hands, topic) = (Hands::on(case.bootstrap()), case.config.progress_topic());
+    hands.delete(&topic);
+    hands.create(&topic, 1, "compact");
+    let fault = case.prepare(&journal).unwrap_err();
+    assert_eq!(fault.exit, Exit::Directory);
+    assert!(fault.message.contains("deleted and made again"), "{fault}");
+}
+
+#[test]
+fn r23_a_progress_topic_that_lost_its_records_is_refused() {
+    let case = Case::new("truncated");
+    let journal = Memory::default();
+    let upto = journal.seal(&case.topic, &[("a", Some("1"))]);
+    case.start(&journal, Seq(0)).advance(upto).unwrap();
+    Hands::on(case.bootstrap()).truncate(&case.config.progress_topic());
+    let fault = outcome(case.setup(&journal, upto), upto).unwrap_err();
+    assert_eq!(fault.exit, Exit::Directory);
+    for part in ["holds no record", "nothing was fenced"] {
+        assert!(fault.message.contains(part), "{fault}");
+    }
+    assert_eq!(case.pairs(), ["a=1"]);
 }
 
 #[test]
@@ -501,15 +296,9 @@ fn r23_damage_and_strangers_in_the_progress_topic_are_told_apart() {
     let case = Case::new("damage");
     let journal = Memory::default();
     case.prepare(&journal).unwrap();
-    let stranger: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
-        .create()
-        .unwrap();
+    let stranger = stranger(case.bootstrap());
     let topic = case.config.progress_topic();
-    stranger
-        .send(BaseRecord::to(&topic).key("other/0").payload("junk"))
-        .unwrap();
-    stranger.flush(Duration::from_secs(10)).unwrap();
+    send(&stranger, &topic, "other/0", "junk");
     let mut publisher = case.start(&journal, Seq(0));
     assert_eq!(
         publisher.start().unwrap(),
@@ -517,10 +306,7 @@ fn r23_damage_and_strangers_in_the_progress_topic_are_told_apart() {
         "a stranger's record is not ours to read"
     );
     let key = progress::key(&case.config.name);
-    stranger
-        .send(BaseRecord::to(&topic).key(&key).payload("junk"))
-        .unwrap();
-    stranger.flush(Duration::from_secs(10)).unwrap();
+    send(&stranger, &topic, &key, "junk");
     let mut publisher = case.start(&journal, Seq(0));
     let fault = publisher.start().unwrap_err();
     assert_eq!(fault.exit, Exit::Directory);
@@ -530,12 +316,13 @@ fn r23_damage_and_strangers_in_the_progress_topic_are_told_apart() {
 #[test]
 fn r22_a_topic_that_was_made_again_is_refused() {
     let case = Case::new("again");
-    create(&case.topic, 2, "compact");
+    let hands = Hands::on(case.bootstrap());
+    hands.create(&case.topic, 2, "compact");
     let journal = Memory::default();
     let plan = case.prepare(&journal).unwrap();
     assert_eq!(plan.topics[&case.topic].partitions, 2);
-    delete(&case.topic);
-    create(&case.topic, 2, "compact");
+    hands.delete(&case.topic);
+    hands.create(&case.topic, 2, "compact");
     let fault = case.prepare(&journal).unwrap_err();
     assert_eq!(fault.exit, Exit::Directory);
     let was = plan.topics[&case.topic]
@@ -547,38 +334,31 @@ fn r22_a_topic_that_was_made_again_is_refused() {
 }
 
 #[test]
+fn r22_a_lowered_partition_count_is_refused() {
+    let case = Case::new("lowered");
+    let journal = Memory::default();
+    case.prepare(&journal).unwrap();
+    let name = format!("topic/{}", case.topic);
+    let fact = journal.get(&name).unwrap();
+    let more = fact.replace("\"partitions\":1", "\"partitions\":3");
+    assert_ne!(fact, more);
+    journal.set(vec![(name, Some(more))], true).unwrap();
+    let fault = case.prepare(&journal).unwrap_err();
+    assert_eq!(fault.exit, Exit::Directory);
+    assert!(
+        fault.message.contains("has 1 partitions") && fault.message.contains("to 3"),
+        "{fault}"
+    );
+}
+
+#[test]
 fn r22_a_raised_partition_count_keeps_the_old_mapping() {
     let case = Case::new("raised");
     let journal = Memory::default();
     case.prepare(&journal).unwrap();
-    let partitions = [NewPartitions::new(&case.topic, 4)];
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
-    block_on(admin().create_partitions(&partitions, &options)).unwrap();
+    Hands::on(case.bootstrap()).raise(&case.topic, 4);
     let plan = case.prepare(&journal).unwrap();
     assert_eq!(plan.topics[&case.topic].partitions, 1);
-}
-
-#[test]
-fn r18_known_topics_do_not_wait_for_kafka_and_new_ones_do() {
-    let case = Case::new("away");
-    let journal = Memory::default();
-    let there = case.prepare(&journal).unwrap();
-    let mut config = Config::clone(&case.config);
-    // Nobody listens on the discard port.
-    config.kafka.as_mut().unwrap().bootstrap = "127.0.0.1:9".into();
-    let topics = [case.topic.clone()];
-    let stop = AtomicBool::new(false);
-    let plan = kafka::prepare(&config, &topics, &journal, &stop)
-        .unwrap()
-        .expect("a plan");
-    assert!(!plan.confirmed);
-    assert_eq!(plan.topics, there.topics);
-    stop.store(true, Ordering::Relaxed);
-    let unknown = [case.topic.clone(), "unknown".into()];
-    assert_eq!(
-        kafka::prepare(&config, &unknown, &journal, &stop).unwrap(),
-        None
-    );
 }
 
 #[test]
@@ -595,15 +375,9 @@ fn r32_another_cluster_is_refused() {
 
 #[test]
 fn r31_a_stop_ends_the_wait_for_kafka_at_the_last_position() {
-    let case = Case::new("stop");
+    let case = Case::on("127.0.0.1:9", "stop", &[]);
     let journal = Memory::default();
     let upto = journal.seal(&case.topic, &[("a", Some("1"))]);
-    let mut config = Config::clone(&case.config);
-    config.kafka.as_mut().unwrap().bootstrap = "127.0.0.1:9".into();
-    let case = Case {
-        config: Arc::new(config),
-        topic: case.topic,
-    };
     let setup = case.setup(&journal, Seq(0));
     setup.stop.store(true, Ordering::Relaxed);
     let mut publisher = KafkaPublisher::new(setup);

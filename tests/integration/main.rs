@@ -17,9 +17,11 @@ mod bad_input;
 mod crash;
 /// The README and the examples are true.
 mod documents;
+/// Who may write to Kafka: starts, fences, takeovers, stale copies.
+mod fences;
 /// Configurations and progress records, mutated.
 mod fuzz;
-/// The Kafka publisher on a real broker: fences, crashes, refusals.
+/// The Kafka publisher on a real broker: order, sizes, permanent causes, topics.
 mod kafka;
 /// The local topic log: commits, crashes, retention, tail.
 mod local;

@@ -1,11 +1,7 @@
 //! A real Apache Kafka: one node, on free ports, in a directory of its own.
-//!
-//! The broker runs under a shell that kills it when our end of a pipe closes, so that no test process,
-//! however it ends, leaves one behind.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -13,7 +9,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
 use tempfile::TempDir;
 
-use super::process::{free_port, script};
+use super::node::Node;
+use super::process::free_port;
 use super::wait::{PATIENCE, wait_until};
 
 const USER: &str = "test";
@@ -22,10 +19,10 @@ const STORE_PASSWORD: &str = "store-secret";
 
 /// A running broker.
 pub struct Broker {
-    dir: TempDir,
+    node: Node,
     external: u16,
     secure: u16,
-    guard: Child,
+    _dir: TempDir,
 }
 
 impl Broker {
@@ -37,34 +34,22 @@ impl Broker {
 
     /// Starts a broker and waits until it takes transactions.
     pub fn start() -> Broker {
-        let libs = script("kafka-libs");
         let dir = tempfile::tempdir().unwrap();
         let [internal, external, controller, secure] = [(); 4].map(|()| free_port());
-        certificate(dir.path());
-        let properties = properties(dir.path(), internal, external, controller, secure);
-        std::fs::write(dir.path().join("server.properties"), properties).unwrap();
-        std::fs::write(dir.path().join("log4j2.properties"), LOG4J).unwrap();
-        let class_path = format!("{libs}/*");
-        java(dir.path(), &class_path)
-            .args([
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                "MkU3OEVBNTcwNTJENDM2Qk",
-            ])
-            .args(["-c", "server.properties"])
-            .stdout(File::create(dir.path().join("format.log")).unwrap())
-            .status()
-            .unwrap();
-        let guard = guarded(dir.path(), &class_path);
-        let broker = Broker {
-            dir,
+        let place = dir.path().join("broker");
+        let text = properties(&place, internal, external, controller, secure);
+        let node = Node::new(place, &text, "-Xmx384m");
+        certificate(node.dir());
+        Node::format(&[&node]);
+        let mut broker = Broker {
+            node,
             external,
             secure,
-            guard,
+            _dir: dir,
         };
+        broker.node.start();
         wait_until(
-            &format!("Kafka, see {}", broker.log().display()),
+            &format!("Kafka, see {}", broker.node.log().display()),
             PATIENCE,
             || broker.ready(),
         );
@@ -82,11 +67,7 @@ impl Broker {
 
     /// Whom its certificate is signed by, as PEM.
     pub fn authority(&self) -> PathBuf {
-        self.dir.path().join("ca.pem")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.dir.path().join("broker.log")
+        self.node.dir().join("ca.pem")
     }
 
     /// A throw-away transaction can be begun: the coordinator is there.
@@ -98,45 +79,6 @@ impl Broker {
         let producer: BaseProducer = config.create().ok()?;
         producer.init_transactions(Duration::from_secs(5)).ok()
     }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
-    }
-}
-
-fn java(dir: &Path, class_path: &str) -> Command {
-    let mut java = Command::new("java");
-    java.args(["-XX:TieredStopAtLevel=1", "-cp", class_path])
-        .current_dir(dir);
-    java
-}
-
-fn guarded(dir: &Path, class_path: &str) -> Child {
-    let log = File::create(dir.join("broker.log")).unwrap();
-    Command::new("sh")
-        .args([
-            "-c",
-            "\"$@\" <&- & read -r _; kill -9 $!; wait $!",
-            "guard",
-            "java",
-            "-Xms128m",
-        ])
-        .args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-        .args([
-            "-Dlog4j2.configurationFile=log4j2.properties",
-            "-cp",
-            class_path,
-        ])
-        .args(["kafka.Kafka", "server.properties"])
-        .current_dir(dir)
-        .stdin(Stdio::piped())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
 }
 
 /// A key for the broker, and the certificate for its clients.
@@ -175,18 +117,9 @@ fn certificate(dir: &Path) {
     keytool(&["-exportcert", "-rfc", "-alias", "broker", "-file", "ca.pem"]);
 }
 
-const LOG4J: &str = "\
-appender.console.type=Console
-appender.console.name=console
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=%d %p %m (%c)%n
-rootLogger.level=WARN
-rootLogger.appenderRef.console.ref=console
-";
-
 fn properties(dir: &Path, internal: u16, external: u16, controller: u16, secure: u16) -> String {
-    let (data, store) = (dir.join("data"), dir.join("broker.p12"));
-    let (data, store) = (data.display(), store.display());
+    let store = dir.join("broker.p12");
+    let store = store.display();
     format!(
         "process.roles=broker,controller
 node.id=1
@@ -202,7 +135,6 @@ listener.name.secure.ssl.keystore.type=PKCS12
 listener.name.secure.ssl.keystore.location={store}
 listener.name.secure.ssl.keystore.password={STORE_PASSWORD}
 listener.name.secure.ssl.key.password={STORE_PASSWORD}
-log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1

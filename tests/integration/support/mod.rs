@@ -1,13 +1,17 @@
 //! The real parts, each with one job.
 
 pub mod case;
+pub mod cluster;
 pub mod fault_table;
 pub mod hostile;
 pub mod kafka;
 pub mod memory;
+pub mod node;
 pub mod objects;
 pub mod polling;
 pub mod process;
+pub mod proxy;
+pub mod publisher;
 pub mod readers;
 pub mod sim;
 pub mod wait;

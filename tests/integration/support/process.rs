@@ -73,6 +73,7 @@ impl Program {
             .current_dir(dir)
             .env("DELTAPOLL_TEST_TOKEN", super::sim::TOKEN)
             .env_remove("DELTAPOLL_CONFIG")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
@@ -111,6 +112,11 @@ impl Program {
             .parse()
             .unwrap();
         kib << 10
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// `kill -9`; whether it was still running.
