@@ -12,6 +12,8 @@ mod archive_faults;
 mod bad_http;
 /// Wrong configurations and arguments, and what each is told.
 mod bad_input;
+/// The pipeline on a cluster whose brokers die, hang, and lose what they answer.
+mod brokers;
 /// The process ends at each durable step, and goes on.
 #[cfg(feature = "fail-points")]
 mod crash;
@@ -25,6 +27,8 @@ mod fuzz;
 mod kafka;
 /// The local topic log: commits, crashes, retention, tail.
 mod local;
+/// What others do under a running pipeline: copies, topics, the progress topic.
+mod meddling;
 /// The object server behaves as object_store expects of GCS.
 mod objects;
 /// Lists that are odd, each taken at its word.
