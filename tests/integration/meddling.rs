@@ -4,6 +4,7 @@
 //! published as it was.
 
 use crate::support::case::Case;
+use crate::support::cluster::end;
 use crate::support::fault_table::{repetitions, row};
 use crate::support::process::{Ended, Program};
 use crate::support::publisher::{Hands, send, stranger};
@@ -148,6 +149,35 @@ fn kafka_a_topic_deleted_under_us() {
     row(
         "a topic deleted under us, then made again",
         &format!("exit {code} while running, exit 4 at every start, with the remedy"),
+    );
+}
+
+#[test]
+fn kafka_a_topic_made_again_at_once_under_us() {
+    let case = case("swapped");
+    let mut program = case.start(&[]);
+    case.goes_on(&mut program);
+    let hands = Hands::on(case.bootstrap());
+    hands.delete(&case.name);
+    hands.create(&case.name, 3, "compact");
+    // Records name a topic, not its id: the next start finds out, if no error leads there before.
+    let committed = || end(case.bootstrap(), &case.name, true).filter(|end| *end > 20);
+    let went_on = wait_until("an end, or further commits", PATIENCE, || {
+        let running = program.is_running();
+        (!running || committed().is_some()).then_some(running)
+    });
+    if went_on {
+        program.interrupt();
+    }
+    let ended = program.wait();
+    assert!([0, 1, 4].contains(&ended.code()), "{}", ended.err);
+    let again = case.run(&["--rounds", "1"]);
+    assert_eq!(again.code(), 4, "{}", again.err);
+    says(&again, &[&case.name, "deleted and made again"]);
+    let so_far = ["it was refused at once", "it went on"][usize::from(went_on)];
+    row(
+        "a topic deleted and made again at once, under us",
+        &format!("{so_far}, exit 4 at the next start, with the remedy"),
     );
 }
 
