@@ -40,6 +40,13 @@ impl Kind {
             Kind::Removed => "removed",
         }
     }
+
+    /// What [`Kind::as_str`] wrote.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Kind> {
+        let all = [Kind::Added, Kind::Changed, Kind::Removed];
+        all.into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 impl fmt::Display for Kind {

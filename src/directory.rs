@@ -287,7 +287,9 @@ impl Expected<'_> {
         Ok(at)
     }
 
-    fn wrong(&self, what: &str) -> Fault {
+    /// That the store cannot be used, and the ways out.
+    #[must_use]
+    pub fn wrong(&self, what: &str) -> Fault {
         Fault::directory(format!(
             "the state in {} {what}: make it again with `deltapoll rebuild --state-only`, restore the \
              directory as a whole, or say `deltapoll state reset` to start over",

@@ -7,13 +7,15 @@
 //! * [`snapshot`]: what passes between asking and deciding.
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`run`]: a run, from the configuration to the last word.
-//! * [`directory`], [`identity`], [`rules`], [`reserve`]: what the local directory holds and knows.
+//! * [`directory`], [`identity`], [`rules`], [`reserve`], [`scratch`]: what the local directory
+//!   holds and knows.
 //! * [`ledger`]: the journal's own thread.
 //! * [`dataflow`]: the graph: poll, extract, dedup, journal, remember, publish, archive, retire.
 //! * [`follower`]: what must learn of every sealed batch, and how.
 //! * [`io`]: everything outside the program.
 //! * [`republish`], [`reset`]: `state republish` and `state reset`.
 //! * [`rebuild`]: a directory, or its state alone, made again from what was published.
+//! * [`verify`]: whether topic, archive and state agree.
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
@@ -42,9 +44,11 @@ pub mod reserve;
 pub mod reset;
 pub mod rules;
 pub mod run;
+pub mod scratch;
 pub mod signals;
 pub mod sim;
 pub mod sinks;
 pub mod snapshot;
 pub mod status;
 pub mod stop;
+pub mod verify;

@@ -22,6 +22,7 @@ use deltapoll_state::journal::{self, Journal, Sealed};
 use deltapoll_state::lock::Lock;
 
 use crate::change::{Epoch, Seq};
+use crate::clock;
 use crate::fault::Fault;
 use crate::io::lineage::{FACT, Lineage};
 
@@ -92,9 +93,10 @@ fn past(
     let damaged = match Journal::open(&path.join(JOURNAL), journal::Options::default()) {
         Ok(old) => match old.facts().get(FACT).map(|text| Lineage::read(text)) {
             Some(Ok(lineage)) => {
+                let epoch = old.sealed().epoch;
                 let past = Past {
-                    lineage: lineage.successor(),
-                    epoch: old.sealed().epoch,
+                    lineage: lineage.successor(epoch.0),
+                    epoch,
                 };
                 return Ok((past, None));
             }
@@ -107,6 +109,8 @@ fn past(
     let past = Past {
         lineage: Lineage {
             predecessor: published()?,
+            // Nobody knows the last epoch; it was before this moment.
+            after: clock::unix_ms(),
             ..Lineage::new()
         },
         epoch: Epoch(0),

@@ -8,6 +8,7 @@ pub mod run;
 pub mod simulate;
 pub mod state;
 pub mod tail;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -105,6 +106,8 @@ pub enum Command {
     Run(run::Args),
     /// Print the plan and send one request per source; writes nothing, creates nothing, fences nobody
     Check,
+    /// Prove that topic, archive and state agree, or say where they do not; writes nothing
+    Verify(verify::Args),
     /// Print committed changes as lines of JSON, without joining a consumer group
     Tail(tail::Args),
     /// Look at the local directory, publish a source again, or start a new history
@@ -179,7 +182,7 @@ impl Cli {
         // Who does not poll needs no token for it.
         let polls = !matches!(
             self.command,
-            Some(Command::Tail(_) | Command::State(_) | Command::Rebuild(_))
+            Some(Command::Tail(_) | Command::State(_) | Command::Rebuild(_) | Command::Verify(_))
         );
         let checked = if polls {
             config::check(&config)
@@ -261,6 +264,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
         Command::Tail(args) => tail::run(&config, &args),
         Command::State(args) => state::run(&config, &args),
         Command::Rebuild(args) => rebuild::run(&config, args),
+        Command::Verify(args) => verify::run(&config, &args),
         Command::Run(_) | Command::Check | Command::Simulate(_) => unreachable!("done above"),
     }
 }

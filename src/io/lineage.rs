@@ -22,6 +22,9 @@ pub struct Lineage {
     /// came to publish.
     #[serde(default)]
     pub earlier: Vec<String>,
+    /// Epochs up to this one are those of the predecessors.
+    #[serde(default)]
+    pub after: u64,
 }
 
 impl Lineage {
@@ -33,16 +36,18 @@ impl Lineage {
             hash_seed: rand::random(),
             predecessor: None,
             earlier: Vec::new(),
+            after: 0,
         }
     }
 
-    /// A new one that replaces `self`.
+    /// A new one that replaces `self`, whose last epoch is `after`.
     #[must_use]
-    pub fn successor(&self) -> Lineage {
+    pub fn successor(&self, after: u64) -> Lineage {
         let earlier = self.predecessor.iter().chain(&self.earlier).cloned();
         Lineage {
             predecessor: Some(self.id.clone()),
             earlier: earlier.collect(),
+            after,
             ..Lineage::new()
         }
     }
@@ -103,11 +108,12 @@ mod tests {
     #[test]
     fn r32_a_lineage_replaces_its_whole_past_and_nothing_else() {
         let first = Lineage::new();
-        let second = first.successor();
-        let third = second.successor();
+        let second = first.successor(7);
+        let third = second.successor(8);
         assert!(third.replaces(&second.id) && third.replaces(&first.id));
         assert!(!third.replaces(&third.id) && !second.replaces(&third.id));
         assert_ne!(first.hash_seed, second.hash_seed);
+        assert_eq!((first.after, second.after, third.after), (0, 7, 8));
         let (_, text) = third.fact();
         assert_eq!(Lineage::read(&text).expect("sound"), third);
         let before = r#"{"id":"a","hash_seed":1,"predecessor":"b"}"#;

@@ -9,6 +9,7 @@
 //! * [`published`]: a change as a reader of committed records sees it.
 //! * [`kafka`]: transactions, progress, topics.
 //! * [`local`]: the embedded topic log, used without Kafka.
+//! * [`committed`]: a committed record as it is read back.
 //! * [`mod@line`]: one committed change as one line of JSON.
 //! * [`avro`]: records, digests and object container files, byte for byte reproducible.
 //! * [`object`]: object stores by URL, with verbs that never overwrite.
@@ -16,6 +17,7 @@
 
 pub mod archive;
 pub mod avro;
+pub(crate) mod committed;
 pub(crate) mod feed;
 pub mod http;
 pub mod json;

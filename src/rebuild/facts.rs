@@ -58,6 +58,8 @@ pub fn lineage(progress: &Progress) -> Lineage {
         hash_seed: progress.hash_seed,
         predecessor: progress.predecessor.clone(),
         earlier: Vec::new(),
+        // The record does not say where a predecessor ended.
+        after: 0,
     }
 }
 

@@ -220,6 +220,7 @@ mod tests {
             let marks = BTreeMap::from([("t".to_owned(), BTreeMap::from([(0, self.mark)]))]);
             let keeping = Keeping {
                 compacts: self.compacts,
+                deletes: false,
                 lag_ms: LAG_MS,
             };
             let keeping = BTreeMap::from([("t".to_owned(), keeping)]);

@@ -160,7 +160,7 @@ fn a_log_goes_on_after_state_reset() {
     open(dir.path(), &journal).advance(upto).unwrap();
     let before = lineage::open(&journal).unwrap();
     let journal = Memory::default();
-    let (name, text) = before.successor().fact();
+    let (name, text) = before.successor(0).fact();
     journal.set(vec![(name, Some(text))], true).unwrap();
     let mut publisher = open(dir.path(), &journal);
     assert_eq!(publisher.position(), Seq(0));

@@ -45,3 +45,5 @@ mod rebuild;
 mod secrets;
 /// Check, republish and reset between real runs.
 mod state;
+/// `verify` on sound pipelines, and on planted disagreements.
+mod verify;

@@ -20,6 +20,7 @@ use crate::follower::Facts;
 use crate::io::lineage::{self, Lineage};
 use crate::rebuild::draft::Draft;
 use crate::rules::Rules;
+use crate::scratch::Scratch;
 use crate::snapshot::Plan;
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -84,12 +85,12 @@ impl Looked {
     pub fn state(&self) -> Result<State, Fault> {
         let remembered = self.position(Who::Remember)?.unwrap_or(Seq(0));
         let path = self.path.join("state");
-        let scratch = Scratch::new()?;
-        let store = SledStore::look(&path, &scratch.0, CACHE_BYTES).map_err(wrong)?;
+        let scratch = Scratch::make()?;
+        let store = SledStore::look(&path, scratch.path(), CACHE_BYTES).map_err(wrong)?;
         let store = match store {
             Some(store) => store,
             // A start that wrote no page yet.
-            None => SledStore::open(&scratch.0, CACHE_BYTES).map_err(wrong)?,
+            None => SledStore::open(scratch.path(), CACHE_BYTES).map_err(wrong)?,
         };
         let pages = Pages::new(Arc::new(store));
         let expected = Expected {
@@ -124,30 +125,6 @@ pub struct State {
     /// The batch that the pages are at least at.
     pub position: Seq,
     _scratch: Scratch,
-}
-
-/// A directory for a copy of the store; removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Scratch, Fault> {
-        let name = format!("deltapoll-look-{:016x}", rand::random::<u64>());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).map_err(|error| {
-            Fault::failed(format!(
-                "cannot make {}, for a copy of the state: {error}; set TMPDIR",
-                path.display()
-            ))
-        })?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is left is in the system's directory for such things.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// An error of the store or of the journal.

@@ -7,8 +7,10 @@
 //! * [`digest`]: the digest of a range of changes, independent of schema and codec (R25).
 //! * [`container`]: object container files: the blocks as they grow, the header at the end of it.
 //! * [`header`]: what the first bytes of an object say about it.
+//! * [`read`]: the changes in an object.
 
 pub mod container;
 pub mod digest;
 pub mod header;
+pub mod read;
 pub mod schema;

@@ -50,6 +50,8 @@ pub fn look(
 pub struct Keeping {
     /// Of several records with one key, it may keep the last alone.
     pub compacts: bool,
+    /// It may drop the oldest records.
+    pub deletes: bool,
     /// But not of those that are younger than this.
     pub lag_ms: u64,
 }
@@ -59,12 +61,19 @@ pub struct Keeping {
 /// # Errors
 /// When Kafka does not answer within seconds.
 pub fn keeping(config: &Config, names: &[&str]) -> Result<Vec<Keeping>, Fault> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     let settings = Settings::read(config)?;
     let never = AtomicBool::new(false);
     let configs = Admin::open(&settings, &never).and_then(|admin| admin.configs(names));
-    let keeping = configs.map_err(told)?.into_iter().map(|config| Keeping {
-        compacts: config.cleanup_policy.contains("compact"),
-        lag_ms: config.compaction_lag_ms,
+    let keeping = configs.map_err(told)?.into_iter().map(|config| {
+        let mut policies = config.cleanup_policy.split(',').map(str::trim);
+        Keeping {
+            compacts: policies.clone().any(|policy| policy == "compact"),
+            deletes: policies.any(|policy| policy == "delete"),
+            lag_ms: config.compaction_lag_ms,
+        }
     });
     Ok(keeping.collect())
 }

@@ -18,7 +18,7 @@
 //! * [`progress`]: the progress record, and reading it.
 //! * [`session`]: one producer's life: transactions until the first error it cannot take.
 //! * [`publisher`]: the follower.
-//! * [`records`]: every committed record up to a mark.
+//! * [`records`]: every committed record up to a mark; `spans`: the same by partition, for who compares.
 //! * [`mod@tail`]: committed changes as lines.
 //!
 //! Fail points, in the order in which a start and its transactions reach them:
@@ -48,6 +48,7 @@ pub mod publisher;
 pub mod records;
 mod session;
 pub mod settings;
+pub(crate) mod spans;
 mod tail;
 pub mod topics;
 

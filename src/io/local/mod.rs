@@ -15,13 +15,16 @@
 //! * [`commit`]: the commit record.
 //! * [`segment`]: a partition's files: names, live one, rolling.
 //! * [`publisher`]: the follower.
-//! * [`records`]: every committed record.
+//! * `lines`: the committed lines of a partition.
+//! * [`records`]: every committed record; `spans`: the same by partition, for who compares.
 //! * [`mod@tail`]: committed changes as lines.
 
 pub mod commit;
+mod lines;
 pub mod publisher;
 pub mod records;
 mod segment;
+pub(crate) mod spans;
 mod tail;
 
 pub use publisher::{LocalPublisher, Setup};

@@ -124,6 +124,24 @@ impl ObjectServer {
         lock(&self.store).objects.remove(&key).unwrap();
     }
 
+    /// Every object, by bucket and name.
+    pub fn all(&self) -> BTreeMap<(String, String), Bytes> {
+        let store = lock(&self.store);
+        let objects = store.objects.iter();
+        objects
+            .map(|(key, object)| (key.clone(), object.bytes.clone()))
+            .collect()
+    }
+
+    /// Puts an object there whatever is there, or takes it away.
+    pub fn replace(&self, key: &(String, String), bytes: Option<Bytes>) {
+        let mut store = lock(&self.store);
+        match bytes {
+            Some(bytes) => drop(store.put(key.clone(), bytes, Vec::new())),
+            None => drop(store.objects.remove(key)),
+        }
+    }
+
     /// Writes every object as a file.
     pub fn dump(&self, dir: &Path) {
         for ((bucket, name), object) in &lock(&self.store).objects {

@@ -73,7 +73,6 @@ impl Program {
             .current_dir(dir)
             .env("DELTAPOLL_TEST_TOKEN", super::sim::TOKEN)
             .env_remove("DELTAPOLL_CONFIG")
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
