@@ -67,17 +67,17 @@
 //!
 //! # What it found
 //!
-//! The table has two things stricter than the program had them when the model was made; as the program
-//! had them they are rules to break:
+//! Two things, both mended since; as the program had them they are rules to break:
 //!
-//! * [`Broken::R16PagesAhead`]. Pages are written, and only then the store says at which position it is.
-//!   The state of a directory that is put under an older copy of its journal in between is not refused:
-//!   it holds values that this journal never sealed, and nobody will publish them. (The store should say
-//!   up to which batch it may hold values *before* they are written, as [`state::Pages::begun`] does.)
+//! * [`Broken::R16PagesAhead`]. Pages were written, and only then the store said at which position it is.
+//!   The state of a directory that is put under an older copy of its journal in between was not refused:
+//!   it holds values that this journal never sealed, and nobody will publish them. Now a worker says
+//!   *before* it writes up to which epoch it may write, as [`state::Pages::begun`] does.
 //! * [`Broken::R24BeforeStart`]. A process that is stopped before Kafka answers tells the archive the
 //!   position that the journal remembers. That may be older than what its predecessor published and
-//!   archived; the archive then meets its own object, which ends above that position, and takes it for
-//!   somebody else's. (Before progress was read the archive should be told nothing.)
+//!   archived; the archive then met its own object, which ends above that position, and took it for
+//!   somebody else's. The model tells the archive nothing before progress is read; the program leaves an
+//!   object that holds exactly its own changes to a start that knows more.
 
 pub mod action;
 pub mod bounds;

@@ -2,8 +2,9 @@
 //!
 //! Steps: one conditional PUT. Created: done. Already there, or an ambiguous answer: read the header
 //! of what is there. Nothing: PUT again. Our lineage, our `first`, an end that is published, and the
-//! digest of *our* changes over *its* range: it is ours, and its range is what counts. Anything else
-//! is a conflict, which stops the program.
+//! digest of *our* changes over *its* range: it is ours, and its range is what counts. All of that but
+//! an end that is not known as published: ours too, left for a start that knows. Anything else is a
+//! conflict, which stops the program.
 //!
 //! Retries: as long as it takes, with back-off, refused requests included, because publishing must go
 //! on meanwhile and somebody may repair the bucket's rights under a running program; the log tells
@@ -24,7 +25,7 @@ use deltapoll_state::fail;
 use crate::change::Seq;
 use crate::fault::Fault;
 use crate::follower::Logs;
-use crate::io::avro::digest::{Digest, Digester};
+use crate::io::avro::digest::Digester;
 use crate::io::avro::header::{HEADER_BYTES_MAX, Header};
 use crate::io::object::{Kind, Objects, Put, Trouble};
 
@@ -150,6 +151,12 @@ impl Placer {
             return Err(self.conflict(object, &reason));
         }
         if theirs.seq_last > published {
+            // A process that is stopped before Kafka answers knows of less that is published than the
+            // one before it, which archived this. With exactly our changes it is ours: a start that
+            // knows more goes on after it.
+            if self.holds_our_changes(object, &theirs)? {
+                return Ok(Placed::Stopped);
+            }
             let reason = format!(
                 "it ends with batch {}, but only batches up to {published} are published",
                 theirs.seq_last
@@ -174,23 +181,24 @@ impl Placer {
         if theirs.seq_first != from {
             return Ok(false);
         }
-        let (records, digest) = self.digest(object, from, theirs.seq_last)?;
-        Ok(records == theirs.records() && digest == theirs.digest)
-    }
-
-    fn digest(&self, object: &Object, from: Seq, to: Seq) -> Result<(u64, Digest), Fault> {
         let mut digester = Digester::default();
         let mut records = 0;
-        reading::range(&*self.logs, Seq(from.0 - 1), to, |batch| {
-            reading::each(batch, |topic, at, change| {
+        let mut log = self.logs.after(Seq(from.0 - 1))?;
+        let mut read = Seq(from.0 - 1);
+        while read < theirs.seq_last {
+            let Some(batch) = log.next()? else {
+                return Ok(false);
+            };
+            read = batch.seq;
+            reading::each(&batch, |topic, at, change| {
                 if topic == object.topic && change.partition == object.partition {
                     digester.push(&at.record(change)?);
                     records += 1;
                 }
                 Ok(())
-            })
-        })?;
-        Ok((records, digester.digest()))
+            })?;
+        }
+        Ok(records == theirs.records() && digester.digest() == theirs.digest)
     }
 
     fn settled(&self, object: &Object, header: &Header) -> Placed {

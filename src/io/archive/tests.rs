@@ -300,17 +300,17 @@ fn r25_an_object_of_ours_is_taken_wherever_it_was_rolled() {
     }
 }
 
-fn conflict(world: &World, object: &[u8], reason: &str) {
+/// An object is there already, in a prefix that is ours.
+fn put(world: &World, object: &[u8]) {
     let path = object_store::path::Path::parse(name_of(0)).unwrap();
     let put = object_store::ObjectStoreExt::put(&*world.store.inner, &path, object.to_vec().into());
     futures_util::FutureExt::now_or_never(put).unwrap().unwrap();
-    world
-        .facts
-        .set(
-            vec![("archive/prefix".into(), Some(format!("\"{URL}\"")))],
-            true,
-        )
-        .unwrap();
+    let prefix = ("archive/prefix".into(), Some(format!("\"{URL}\"")));
+    world.facts.set(vec![prefix], true).unwrap();
+}
+
+fn conflict(world: &World, object: &[u8], reason: &str) {
+    put(world, object);
     let mut archive = world.archive(by_records(2));
     let fault = archive.advance(world.journal.last()).unwrap_err();
     assert_eq!(fault.exit, Exit::Directory);
@@ -361,6 +361,20 @@ fn r25_anything_else_in_the_place_of_an_object_is_a_conflict() {
         world.journal.seal_plain(1, "t", 2);
         conflict(&world, &object, reason);
     }
+}
+
+#[test]
+fn r24_r25_who_is_stopped_before_kafka_answers_leaves_its_own_object_to_a_start_that_knows() {
+    let world = World::new();
+    world.journal.seal_plain(0, "t", 2);
+    world.journal.seal_plain(1, "t", 2);
+    // Put by the process before, which published both batches and was killed; ours knows of one.
+    put(&world, &object_of(LINEAGE, &[2, 2]));
+    let mut archive = world.archive(by_records(1));
+    assert_eq!(archive.advance(Seq(1)).unwrap(), Seq(0));
+    drop(archive);
+    let mut archive = world.archive(by_records(1));
+    assert_eq!(archive.advance(Seq(2)).unwrap(), Seq(2));
 }
 
 #[test]
