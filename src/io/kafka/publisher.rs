@@ -110,7 +110,15 @@ impl KafkaPublisher {
 
     fn work(&mut self, upto: Seq) -> Result<(), Error> {
         if self.session.is_none() {
+            let begun = clock::now();
             self.open()?;
+            let took = clock::now().duration_since(begun).as_secs_f64();
+            if self.position < upto && self.metrics.transactions.load(Ordering::Relaxed) == 0 {
+                tracing::info!(
+                    "publishing goes on after batch {} of {upto}: asking Kafka took {took:.3} s",
+                    self.position
+                );
+            }
         }
         while self.position < upto {
             self.transact(upto)?;
@@ -275,6 +283,13 @@ impl KafkaPublisher {
         let took = session.commit(&mut self.link)?;
         // IMPORTANT: only now; until the commit is answered the old position is what is proven.
         self.position = end.0;
+        if self.metrics.transactions.load(Ordering::Relaxed) == 0 {
+            let took = took.as_secs_f64();
+            tracing::info!(
+                "first transaction of this run: {} changes in {took:.3} s",
+                sum.records
+            );
+        }
         self.metrics.committed(sum.records, sum.bytes, took);
         self.told = false;
         self.session = Some((session, feed));
