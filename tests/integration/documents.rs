@@ -192,3 +192,29 @@ fn the_defaults_in_the_readme_are_those_of_the_program() {
     }
     assert!(tried >= 20, "{tried} defaults");
 }
+
+/// Every row of the README's table of faults names what is there.
+#[test]
+fn the_readmes_table_of_faults_names_tests_that_exist() {
+    let readme = read("README.md");
+    let table = readme.split("| fault | tests |").nth(1).unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let sources: String = ["pipeline.rs", "crash.rs", "archive_faults.rs"]
+        .map(|file| read(&format!("tests/integration/{file}")))
+        .concat();
+    let mut named = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        for name in row.rsplit('|').nth(1).unwrap().split(", ") {
+            let name = name.trim();
+            match name.strip_prefix('`') {
+                Some(test) => {
+                    let test = format!("fn {}()", test.trim_end_matches('`'));
+                    assert!(sources.contains(&test), "{test}");
+                }
+                None => drop(read(name)),
+            }
+            named += 1;
+        }
+    }
+    assert!(named >= 12, "{named} tests");
+}
