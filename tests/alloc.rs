@@ -217,7 +217,9 @@ impl Graph {
         };
         start(workers, common, alone);
         let waker = waker.recv_timeout(PATIENCE).expect("the graph starts");
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         Graph {
             runtime: runtime.expect("a runtime"),
             arrivals,
