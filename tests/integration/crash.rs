@@ -163,7 +163,7 @@ fn crash_at_each_durable_step_loses_nothing_and_repeats_nothing() {
     drop(case);
     let names: BTreeSet<&String> = first.keys().chain(again.keys()).collect();
     eprintln!("{} durable steps: {names:?}", names.len());
-    for part in ["journal.", "store.", "archive.", "remember."] {
+    for part in ["journal.", "store.", "kafka.", "archive.", "remember."] {
         assert!(
             names.iter().any(|name| name.starts_with(part)),
             "no step of {part}* was reached"
