@@ -16,6 +16,14 @@ compile_error!("fail-points are for tests: a release build must not have them");
 #[inline(always)]
 pub fn step(_name: &'static str) {}
 
+/// Whether anybody asks for the step: where reaching it takes another way than the usual one.
+#[cfg(not(feature = "fail-points"))]
+#[inline(always)]
+#[must_use]
+pub fn wanted(_name: &'static str) -> bool {
+    false
+}
+
 /// Whether `rule`, for example `r07`, is broken on purpose.
 #[cfg(not(feature = "fail-points"))]
 #[inline(always)]
@@ -25,7 +33,7 @@ pub fn broken(_rule: &'static str) -> bool {
 }
 
 #[cfg(feature = "fail-points")]
-pub use armed::{broken, step};
+pub use armed::{broken, step, wanted};
 
 #[cfg(feature = "fail-points")]
 mod armed {
@@ -92,6 +100,14 @@ mod armed {
         {
             std::process::abort();
         }
+    }
+
+    /// Whether anybody asks for the step: where reaching it takes another way than the usual one.
+    #[must_use]
+    pub fn wanted(name: &'static str) -> bool {
+        let orders = orders();
+        let crash = orders.crash.as_ref();
+        orders.steps.is_some() || crash.is_some_and(|(wanted, _)| wanted == name)
     }
 
     /// Whether `rule`, for example `r07`, is broken on purpose.

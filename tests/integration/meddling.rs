@@ -101,6 +101,10 @@ fn r19_a_stopped_program_that_wakes_after_a_takeover_ends() {
         case.copy_data(&copy);
         case = case.data(&copy);
         let mut heir = case.start(&["--workers", "2"]);
+        // Not any commit: what was on its way when the other was stopped may still be committed.
+        wait_until("the heir's own transaction", PATIENCE, || {
+            (heir.err().contains("first transaction of this run")).then_some(())
+        });
         case.goes_on(&mut heir);
         stopped.signal("-CONT");
         let ended = stopped.wait();

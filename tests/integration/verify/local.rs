@@ -248,7 +248,7 @@ fn a_directory_that_is_damaged_stale_or_of_another_time_is_told_with_exit_4() {
     };
     drop(pages);
     set(&1_u64.to_le_bytes());
-    refused("is at batch 1, the journal says that it was at");
+    refused("is at batch 1, the journal says it was at");
     set(&position);
     agrees(&case.run(&["verify"]), &[]);
 
