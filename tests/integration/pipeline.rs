@@ -42,13 +42,15 @@ fn crash_twenty_kills_with_changing_workers_lose_nothing_and_repeat_nothing() {
     eprintln!("play it again with DELTAPOLL_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut records = 0;
-    for _ in 0..repetitions() {
+    let rounds = std::env::var("DELTAPOLL_KILL_ROUNDS")
+        .map_or_else(|_| repetitions() as usize, |n| n.parse().unwrap());
+    for _ in 0..rounds {
         records += twenty_kills(&mut random);
     }
     row(
         &format!(
             "kill -9 at {} random moments, 1 to 4 workers",
-            KILLS * repetitions() as usize
+            KILLS * rounds
         ),
         &format!("0 duplicates, 0 losses, verify agrees ({records} records)"),
     );
