@@ -315,6 +315,9 @@ impl KafkaPublisher {
             .as_ref()
             .is_none_or(|kafka| kafka.headers);
         let numbers = [sealed.epoch.0, sealed.seq.0, head.polled_at].map(|n| n.to_string());
+        // IMPORTANT: not when it was polled, which may be months ago: a compacted topic would drop old
+        // values before anybody has read them (G1).
+        let timestamp = clock::unix_ms();
         let mut sum = Sum::default();
         for change in batch.changes() {
             let change = change.map_err(damaged)?;
@@ -326,7 +329,7 @@ impl KafkaPublisher {
                 partition: change.partition,
                 key: change.key,
                 value: change.value,
-                timestamp: head.polled_at,
+                timestamp,
             };
             let texts = [
                 &numbers[0],

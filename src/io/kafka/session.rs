@@ -35,6 +35,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) partition: u32,
     pub(crate) key: &'a str,
     pub(crate) value: Option<&'a [u8]>,
+    /// When it is published (Unix ms): what compaction goes by.
     pub(crate) timestamp: u64,
 }
 

@@ -150,7 +150,6 @@ fn append(lines: &mut Vec<u8>, record: &BorrowedMessage<'_>) {
         let sound = serde_json::from_slice::<IgnoredAny>(value).is_ok();
         if sound { value.to_vec() } else { text(value) }
     });
-    let timestamp = record.timestamp().to_millis();
     let line = Line {
         offset: u64::try_from(record.offset()).unwrap_or_default(),
         key: &key,
@@ -158,7 +157,7 @@ fn append(lines: &mut Vec<u8>, record: &BorrowedMessage<'_>) {
         change: header("change"),
         epoch: number("epoch"),
         seq: number("seq"),
-        polled_at: number("polled_at").or(timestamp.and_then(|ms| u64::try_from(ms).ok())),
+        polled_at: number("polled_at"),
     };
     let partition = u32::try_from(record.partition()).unwrap_or_default();
     line::append(lines, Some((record.topic(), partition)), &line);
