@@ -7,6 +7,7 @@
 //! * [`snapshot`]: what passes between asking and deciding.
 //! * [`config`]: `deltapoll.toml`, plain data, checked once.
 //! * [`run`]: a run, from the configuration to the last word.
+//! * [`backfill`]: stored snapshots instead of polls.
 //! * [`directory`], [`identity`], [`rules`], [`reserve`], [`scratch`]: what the local directory
 //!   holds and knows.
 //! * [`ledger`]: the journal's own thread.
@@ -23,6 +24,7 @@
 //! * [`clock`], [`fault`], [`log`], [`mirror`], [`phases`], [`signals`], [`status`], [`stop`]: time, why
 //!   and how the program stops, and what a person sees of it.
 
+pub mod backfill;
 pub mod change;
 pub mod cli;
 pub mod clock;

@@ -17,6 +17,7 @@ use deltapoll_state::pages::Pages;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::backfill;
 use crate::change::{CellId, Seq};
 use crate::clock;
 use crate::config::Config;
@@ -66,13 +67,15 @@ pub struct Ended {
     pub published: bool,
 }
 
-/// Runs until stopped or until its rounds are done. `stop` is requested by a signal, from outside.
+/// Runs until stopped or until its rounds are done, after a backfill if there is one. `stop` is requested
+/// by a signal, from outside.
 ///
 /// # Errors
 /// A [`Fault`] says why it could not start; a fault of a running part ends the process by itself.
 pub fn run(
     config: &Config,
     options: Options,
+    backfill: Option<backfill::Work>,
     stop: &Stop,
     status: &Arc<Status>,
 ) -> Result<Ended, Fault> {
@@ -115,9 +118,11 @@ pub fn run(
         .map_err(|error| Fault::directory(error.to_string()))?;
     fail::step("start.split");
     let misses = Misses::take(&pages, options.workers)?;
-    let trusted = |cell: CellId| !misses.iter().any(|misses| misses.has(cell));
-    let bounded = options.rounds.is_some();
-    let known = polls::known(config, &cells, &ledger, bounded, trusted);
+    let pending: Vec<CellId> = (cells.iter().map(|(id, _)| *id))
+        .filter(|id| misses.iter().any(|misses| misses.has(*id)))
+        .collect();
+    let live = backfill.as_ref().is_none_or(|work| work.then_run);
+    let bounded = options.rounds.is_some() || !live;
     phases.end("state");
 
     let relief = sinks.relief.clone();
@@ -143,8 +148,19 @@ pub fn run(
         rounds: options.rounds,
         seed: plan.seed,
     };
-    let polled = polls.start(known, outcomes, stop, &runtime)?;
-    let good = runtime.block_on(polled);
+    let (mut outcomes, mut good, mut fault) = (outcomes, true, None);
+    if let Some(work) = backfill {
+        let fed = polls.backfill(work, outcomes, stop, &runtime)?;
+        tracing::info!("backfill: {}", fed.done);
+        (outcomes, fault) = (fed.outcomes, fed.fault);
+    }
+    if live && fault.is_none() {
+        // After a backfill: what it decided is not described by older validators.
+        let trusted = |cell| !pending.contains(&cell);
+        let known = polls::known(config, &cells, &ledger, bounded, trusted);
+        let polled = polls.start(known, outcomes, stop, &runtime)?;
+        good = runtime.block_on(polled);
+    }
     inlet.send(Arrival::Close);
     let published = wait_for_end(&reached, with_archive, bounded, stop, config.limits.grace);
     let sealed = ledger.counters().sealed.load(Ordering::Acquire);
@@ -153,7 +169,10 @@ pub fn run(
     ledger.set(Vec::new(), true)?;
     fail::step("exit.facts");
     mirror.refresh();
-    Ok(Ended { good, published })
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(Ended { good, published }),
+    }
 }
 
 /// The pipeline behind the polls.

@@ -78,6 +78,66 @@ pub struct Snapshot {
     pub pieces: Vec<Bytes>,
     /// Fact that takes effect with the seal, unless an entry was skipped or a removal is pending (R9).
     pub validators: Option<String>,
+    /// Where it was stored, if nobody was asked for it: it gets an epoch of its own (R1).
+    pub stored: Option<Stored>,
+}
+
+/// What is special about a snapshot that was stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The file's or object's name.
+    pub name: Arc<str>,
+    /// If it cannot be used, no stored snapshot after it is.
+    pub strict: bool,
+}
+
+/// How far a cell has come: the newest snapshot that was decided. Ordered by time, then name. The fact
+/// changes with the epoch, so that a backfill goes on with neither gap nor duplicate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When it was polled (Unix ms).
+    pub polled_at: u64,
+    /// Its name, if it was stored.
+    pub name: Option<String>,
+}
+
+impl Place {
+    /// The name of the fact.
+    #[must_use]
+    pub fn fact(cell: CellId) -> String {
+        format!("polled/{:05}", cell.0)
+    }
+
+    /// Reads the fact.
+    #[must_use]
+    pub fn read(fact: &str) -> Option<Place> {
+        let (polled_at, name) = match fact.split_once(' ') {
+            Some((polled_at, name)) => (polled_at, Some(name.to_owned())),
+            None => (fact, None),
+        };
+        let polled_at = polled_at.parse().ok()?;
+        Some(Place { polled_at, name })
+    }
+
+    /// The fact.
+    #[must_use]
+    pub fn write(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} {name}", self.polled_at),
+            None => self.polled_at.to_string(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// How far its cell has come with it.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            polled_at: self.polled_at,
+            name: self.stored.as_ref().map(|stored| stored.name.to_string()),
+        }
+    }
 }
 
 /// How the entries of one poll fared.

@@ -173,6 +173,8 @@ impl Serialize for Words {
 pub enum Polled<'a> {
     /// Its snapshot was used, or is known to be the same as the last.
     Used(Tally),
+    /// Its snapshot was stored, and is used: nobody was asked.
+    Stored(Tally),
     /// It failed, for this reason.
     Failed(&'a str),
 }
@@ -226,6 +228,7 @@ impl Status {
                 source.count(&counts);
                 cell.good(&source.name, &counts);
             }
+            Polled::Stored(counts) => source.count(&counts),
             Polled::Failed(reason) => {
                 source.failed.add(1);
                 cell.failed(&source.name, reason);

@@ -281,6 +281,7 @@ async fn fetch(poll: u64, body: &[Bytes]) -> Snapshot {
         polled_at: poll,
         pieces,
         validators: Some(validators.body),
+        stored: None,
     }
 }
 

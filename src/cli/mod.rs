@@ -2,6 +2,7 @@
 //!
 //! Layout: this file the arguments and the way to the exit code; a file for each command.
 
+pub mod backfill;
 pub mod check;
 pub mod rebuild;
 pub mod run;
@@ -104,6 +105,8 @@ pub struct Cli {
 pub enum Command {
     /// Poll and publish until stopped (the default)
     Run(run::Args),
+    /// Publish what stored snapshots say, in their order, as if they had been polled
+    Backfill(backfill::Args),
     /// Print the plan and send one request per source; writes nothing, creates nothing, fences nobody
     Check,
     /// Prove that topic, archive and state agree, or say where they do not; writes nothing
@@ -131,6 +134,10 @@ impl Cli {
         };
         match &cli.command {
             Some(Command::Run(_)) | None => Ok(cli),
+            Some(Command::Backfill(_)) if cli.run.flush_archive => {
+                let told = "--flush-archive goes after the command 'backfill'";
+                Err(Cli::command().error(ErrorKind::ArgumentConflict, told))
+            }
             Some(_) if cli.run.once => misplaced("--once"),
             Some(_) if cli.run.rounds.is_some() => misplaced("--rounds"),
             Some(_) if cli.run.flush_archive => misplaced("--flush-archive"),
@@ -180,10 +187,11 @@ impl Cli {
             config.data_dir.clone_from(data_dir);
         }
         // Who does not poll needs no token for it.
-        let polls = !matches!(
-            self.command,
-            Some(Command::Tail(_) | Command::State(_) | Command::Rebuild(_) | Command::Verify(_))
-        );
+        let polls = match &self.command {
+            Some(Command::Backfill(args)) => args.then_run,
+            Some(Command::Run(_) | Command::Check) | None => true,
+            Some(_) => false,
+        };
         let checked = if polls {
             config::check(&config)
         } else {
@@ -254,6 +262,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
         };
         return run::run(&config, &args, workers, &call);
     }
+    if let Some(Command::Backfill(args)) = &cli.command {
+        let (args, demo) = (args.clone(), run::Demo::default());
+        let polls = args.then_run;
+        let config = cli.configuration(|| if polls { demo.start() } else { Ok(nowhere()) })?;
+        return backfill::run(&config, &args, workers, &call);
+    }
     if matches!(cli.command, Some(Command::Check)) {
         let demo = run::Demo::default();
         let config = cli.configuration(|| demo.start())?;
@@ -265,7 +279,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
         Command::State(args) => state::run(&config, &args),
         Command::Rebuild(args) => rebuild::run(&config, args),
         Command::Verify(args) => verify::run(&config, &args),
-        Command::Run(_) | Command::Check | Command::Simulate(_) => unreachable!("done above"),
+        Command::Run(_) | Command::Backfill(_) | Command::Check | Command::Simulate(_) => {
+            unreachable!("done above")
+        }
     }
 }
 

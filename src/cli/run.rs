@@ -76,7 +76,7 @@ pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<E
         rounds: args.rounds(),
         flush_archive: args.flush_archive,
     };
-    let ended = run::run(config, options, &stop, &status);
+    let ended = run::run(config, options, None, &stop, &status);
     drop(live);
     let ended = ended?;
     if options.rounds.is_some() {

@@ -2,7 +2,7 @@
 //!
 //! Batches are handed to the journal's thread as they come (one epoch is decided at a time, so its
 //! frames are contiguous, R12); the last one is held back until the frontier has passed the epoch and
-//! carries the facts that change with it. An epoch without changes touches neither the journal nor
+//! carries the facts that change with it: validators, and how far each cell has come. An epoch without changes touches neither the journal nor
 //! the disk. What is sealed goes on as a mark, at the epoch that it ends; every poll gets its outcome,
 //! once, when it is sealed, unchanged or not used (R1).
 
@@ -23,7 +23,7 @@ use deltapoll_state::journal::{FactChange, Sealed};
 use crate::change::{Epoch, Seq};
 use crate::follower::Facts;
 use crate::ledger::Ledger;
-use crate::snapshot::{Outcome, Plan, Tally, Verdict, validates};
+use crate::snapshot::{Outcome, Place, Plan, Tally, Verdict, validates};
 
 use super::message::{Decided, Mark, PollRef, Share};
 
@@ -56,12 +56,12 @@ pub fn validators_fact(cell: crate::change::CellId) -> String {
     format!("validators/{}", cell.0)
 }
 
-/// Builds the operator; `sealing` is there on worker 0 only. `next` is told that an epoch is decided:
-/// `poll` may release the next.
+/// Builds the operator; `sealing` is there on worker 0 only. `next` is told that an epoch is decided, and
+/// whether a snapshot of it could not be used: `poll` may release the next.
 pub fn journal<'scope>(
     decided: StreamVec<'scope, u64, Decided>,
     sealing: Option<Sealing>,
-    next: impl Fn(Epoch) + 'static,
+    next: impl Fn(Epoch, bool) + 'static,
 ) -> StreamVec<'scope, u64, Mark> {
     let scope = decided.scope();
     let workers = scope.peers();
@@ -120,6 +120,7 @@ struct Shares {
     tally: Tally,
     failed: Option<String>,
     validators: Option<String>,
+    place: Option<String>,
 }
 
 impl Journal {
@@ -166,15 +167,16 @@ impl Journal {
         assert!(self.open.len() == 1, "one epoch is decided at a time");
     }
 
-    fn finish(&mut self, passed: impl Fn(u64) -> bool, next: &impl Fn(Epoch)) {
+    fn finish(&mut self, passed: impl Fn(u64) -> bool, next: &impl Fn(Epoch, bool)) {
         while let Some(entry) = self.open.first_entry() {
             let epoch = *entry.key();
             if !passed(epoch) {
                 break;
             }
             let open = entry.remove();
+            let failed = open.shares.values().any(|shares| shares.failed.is_some());
             self.finish_epoch(Epoch(epoch), open);
-            next(Epoch(epoch));
+            next(Epoch(epoch), failed);
         }
     }
 
@@ -190,6 +192,7 @@ impl Journal {
             );
             let cell = &sealing.plan.cells[of.index];
             facts.extend(shares.validators_change(validators_fact(cell.id), &sealing.ledger));
+            facts.extend(shares.place_change(Place::fact(cell.id)));
             outcomes.push(shares.outcome(of));
         }
         match open.held {
@@ -249,6 +252,7 @@ impl Shares {
             Err(reason) => self.failed = Some(reason),
         }
         self.validators = self.validators.take().or(share.validators);
+        self.place = self.place.take().or(share.place);
     }
 
     /// How the cell's validators change with the epoch, if they do (R9).
@@ -259,6 +263,12 @@ impl Shares {
         let describes = validates(&self.tally) || fail::broken("r09");
         let new = self.validators.clone().filter(|_| describes);
         (facts.get(&fact) != new).then_some((fact, new))
+    }
+
+    /// How far the cell has come, if the snapshot was used.
+    fn place_change(&self, fact: String) -> Option<FactChange> {
+        let used = self.failed.is_none();
+        used.then(|| (fact, self.place.clone()))
     }
 
     fn outcome(self, of: PollRef) -> Outcome {

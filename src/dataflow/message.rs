@@ -15,7 +15,12 @@ pub enum Arrival {
     /// A poll succeeded.
     Snapshot(Snapshot),
     /// The epoch in the graph is decided and handed to the journal: the next may come.
-    Decided(Epoch),
+    Decided {
+        /// Which.
+        epoch: Epoch,
+        /// Whether a snapshot of it could not be used.
+        failed: bool,
+    },
     /// No snapshot comes after this: save what is in memory and say so.
     Close,
 }
@@ -69,6 +74,8 @@ pub struct Manifest {
     pub polled_at: u64,
     /// The validators fact; for worker 0 only.
     pub validators: Option<String>,
+    /// How far the cell has come with it, as a fact; for worker 0 only.
+    pub place: Option<String>,
 }
 
 /// From `extract` to `dedup`, on worker `to`.
@@ -159,6 +166,8 @@ pub struct Share {
     pub outcome: Result<Tally, String>,
     /// The validators fact; from worker 0 only.
     pub validators: Option<String>,
+    /// How far the cell has come, as a fact; from worker 0 only.
+    pub place: Option<String>,
 }
 
 /// From `journal` to the followers: sealed up to here.

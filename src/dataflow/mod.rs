@@ -141,10 +141,10 @@ fn build(worker: &mut Worker, common: &Common, alone: Option<Alone>) {
         );
     }
     let (inbox, sealing, flusher, publish, archive, retiring) = parts;
-    let next = move |epoch| {
+    let next = move |epoch, failed| {
         // IMPORTANT: send, then wake: the other way round the operator may look too early.
         if let (Some(tell), Some(wake)) = (&tell, wake.get()) {
-            drop(tell.send(Arrival::Decided(epoch)));
+            drop(tell.send(Arrival::Decided { epoch, failed }));
             wake();
         }
     };

@@ -5,8 +5,13 @@
 //! never holds back another; snapshots that wait together share an epoch, at most one of each cell
 //! (R1 makes sure: the next poll of a cell starts when the last one's outcome is back). One epoch is
 //! decided at a time; sealing overlaps with deciding the next.
+//!
+//! Stored snapshots are read ahead: each gets an epoch of its own, in the order of their arrival, and as
+//! soon as the last is decided. One that cannot be used may be the last that is looked at; at the end
+//! those that wait are left for the next run, which knows by the journal how far this one came.
 
 use std::cell::OnceCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -79,8 +84,10 @@ pub fn poll<'scope>(
                 capability: Some(capability),
                 last: inbox.last,
                 min: inbox.min,
-                waiting: Vec::new(),
+                waiting: VecDeque::new(),
                 deciding: false,
+                strict: false,
+                halted: false,
                 released: None,
                 closing: false,
                 workers,
@@ -101,9 +108,13 @@ struct Poll {
     capability: Option<Capability<u64>>,
     last: Epoch,
     min: Duration,
-    waiting: Vec<Snapshot>,
+    waiting: VecDeque<Snapshot>,
     /// Whether an epoch is being decided.
     deciding: bool,
+    /// Whether it is a stored snapshot without which none after it counts.
+    strict: bool,
+    /// There was one that could not be used.
+    halted: bool,
     /// When the last epoch was released.
     released: Option<Instant>,
     closing: bool,
@@ -117,10 +128,16 @@ impl Poll {
     fn work(&mut self, output: Output<'_, '_>) -> Option<Duration> {
         for arrival in self.arrivals.try_iter() {
             match arrival {
-                Arrival::Snapshot(snapshot) => self.waiting.push(snapshot),
-                Arrival::Decided(_) => self.deciding = false,
+                Arrival::Snapshot(snapshot) => self.waiting.push_back(snapshot),
+                Arrival::Decided { failed, .. } => {
+                    self.deciding = false;
+                    self.halted |= failed && self.strict;
+                }
                 Arrival::Close => self.closing = true,
             }
+        }
+        if self.halted || self.closing {
+            self.waiting.retain(|snapshot| snapshot.stored.is_none());
         }
         if self.deciding || (self.waiting.is_empty() && !self.closing) {
             return None;
@@ -128,10 +145,12 @@ impl Poll {
         if fail::broken("r02") && self.waiting.len() == 1 && !self.closing {
             return None;
         }
+        let stored = self.waiting.front().is_some_and(is_stored);
         let since = self.released.map(|at| clock::now().duration_since(at));
         if let Some(wait) = since.and_then(|since| self.min.checked_sub(since))
             && !wait.is_zero()
             && !self.closing
+            && !stored
         {
             return Some(wait);
         }
@@ -146,7 +165,14 @@ impl Poll {
         let epoch = Epoch(clock::unix_ms().max(self.last.0 + 1));
         capability.downgrade(&epoch.0);
         let mut session = output.session(&*capability);
-        for snapshot in self.waiting.drain(..) {
+        let together = match self.waiting.front() {
+            Some(first) if is_stored(first) => 1,
+            _ => self.waiting.iter().take_while(|s| !is_stored(s)).count(),
+        };
+        self.strict = false;
+        for snapshot in self.waiting.drain(..together) {
+            self.strict |= (snapshot.stored.as_ref()).is_some_and(|stored| stored.strict);
+            let place = snapshot.place().write();
             let of = PollRef {
                 index: snapshot.index,
                 poll: snapshot.poll,
@@ -158,11 +184,8 @@ impl Poll {
                     complete: snapshot.complete,
                     pieces,
                     polled_at: snapshot.polled_at,
-                    validators: if to == 0 {
-                        snapshot.validators.clone()
-                    } else {
-                        None
-                    },
+                    validators: snapshot.validators.clone().filter(|_| to == 0),
+                    place: (to == 0).then(|| place.clone()),
                 };
                 session.give(Polled {
                     to,
@@ -178,7 +201,8 @@ impl Poll {
                 self.turn = (self.turn + 1) % self.workers;
             }
         }
-        if self.closing {
+        let closing = self.closing && self.waiting.is_empty();
+        if closing {
             for to in 0..self.workers {
                 session.give(Polled {
                     to,
@@ -191,8 +215,12 @@ impl Poll {
         self.deciding = true;
         self.released = Some(clock::now());
         capability.downgrade(&(epoch.0 + 1));
-        if self.closing {
+        if closing {
             self.capability = None;
         }
     }
+}
+
+fn is_stored(snapshot: &Snapshot) -> bool {
+    snapshot.stored.is_some()
 }

@@ -19,6 +19,7 @@ pub mod trouble;
 mod wire;
 
 use std::fmt;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,10 +27,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, Attributes, Error, GetOptions, GetRange, ObjectStore,
-    ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    Attribute, AttributeValue, Attributes, Error, GetOptions, GetRange, GetResultPayload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 use tokio::runtime::Handle;
 
@@ -64,6 +66,8 @@ pub struct Listed {
     pub name: String,
     /// The size in bytes.
     pub size: u64,
+    /// When it was written (Unix ms), as the store says.
+    pub modified: u64,
 }
 
 /// A prefix of an object store.
@@ -167,6 +171,38 @@ impl Objects {
         self.absent(self.wait(GET_BYTES, read))
     }
 
+    /// What a listing would say of an object; `None`: there is no such object.
+    ///
+    /// # Errors
+    /// When the store does not answer as it should.
+    pub fn stat(&self, name: &str) -> Result<Option<Listed>, Trouble> {
+        let path = self.path(name).map_err(|error| self.trouble(&error))?;
+        let meta = self.absent(self.wait(0, self.store.head(&path)))?;
+        Ok(meta.map(|meta| listed(name.to_owned(), &meta)))
+    }
+
+    /// A whole object, to be read while it arrives; `None`: there is no such object. Reads block, and an
+    /// error of one says what the store said.
+    ///
+    /// # Errors
+    /// When the store does not answer as it should.
+    pub fn read(&self, name: &str) -> Result<Option<Box<dyn Read + Send>>, Trouble> {
+        let path = self.path(name).map_err(|error| self.trouble(&error))?;
+        let answer = async { self.store.get(&path).await };
+        let Some(answer) = self.absent(self.wait(0, answer))? else {
+            return Ok(None);
+        };
+        Ok(Some(match answer.payload {
+            GetResultPayload::File(file, _) => Box::new(file),
+            GetResultPayload::Stream(chunks) => Box::new(Arriving {
+                chunks,
+                chunk: Bytes::new(),
+                secrets: self.secrets.clone(),
+                runtime: self.runtime.clone(),
+            }),
+        }))
+    }
+
     /// Shows the objects under the directory `under` in no particular order, until `each` breaks.
     ///
     /// # Errors
@@ -191,8 +227,7 @@ impl Objects {
                 .map(|p| p.as_ref().to_owned())
                 .collect::<Vec<_>>()
                 .join("/");
-            let size = meta.size;
-            if each(Listed { name, size }).is_break() {
+            if each(listed(name, &meta)).is_break() {
                 return Ok(());
             }
         }
@@ -269,6 +304,14 @@ impl Objects {
     }
 }
 
+fn listed(name: String, meta: &ObjectMeta) -> Listed {
+    Listed {
+        name,
+        size: meta.size,
+        modified: u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0),
+    }
+}
+
 fn create_file(directory: &std::path::Path, name: &str, payload: &PutPayload) -> Put {
     let trouble = |kind, error| Trouble {
         kind,
@@ -280,6 +323,34 @@ fn create_file(directory: &std::path::Path, name: &str, payload: &PutPayload) ->
         Err(Unwritten::Exists) => Put::Exists,
         Err(Unwritten::Failed(error)) => Put::Ambiguous(trouble(Kind::Transient, error)),
         Err(Unwritten::Unsynced(error)) => Put::Failed(trouble(Kind::Permanent, error)),
+    }
+}
+
+/// An object on its way.
+struct Arriving {
+    chunks: BoxStream<'static, Result<Bytes, Error>>,
+    chunk: Bytes,
+    secrets: Vec<String>,
+    runtime: Handle,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            let next = async { tokio::time::timeout(PATIENCE, self.chunks.next()).await };
+            self.chunk = match self.runtime.block_on(next) {
+                Ok(Some(Ok(chunk))) => chunk,
+                Ok(Some(Err(error))) => {
+                    let trouble = Trouble::of(&error, &self.secrets);
+                    return Err(io::Error::other(trouble.message));
+                }
+                Ok(None) => return Ok(0),
+                Err(_) => return Err(io::Error::other(format!("nothing came for {PATIENCE:?}"))),
+            };
+        }
+        let length = self.chunk.len().min(into.len());
+        into[..length].copy_from_slice(&self.chunk.split_to(length));
+        Ok(length)
     }
 }
 
@@ -306,6 +377,13 @@ mod tests {
         let again = objects.create(name, "other".into(), "avro/binary");
         assert!(matches!(again, Put::Exists), "{again:?}");
         assert_eq!(objects.get(name).unwrap().unwrap(), "one two");
+        let mut read = String::new();
+        let mut object = objects.read(name).unwrap().unwrap();
+        object.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "one two");
+        assert!(objects.read("topics/none").unwrap().is_none());
+        assert_eq!(objects.stat(name).unwrap().unwrap().size, 7);
+        assert_eq!(objects.stat("topics/none").unwrap(), None);
         assert_eq!(objects.head_header(name, 4).unwrap().unwrap(), "one ");
         assert_eq!(objects.head_header(name, 400).unwrap().unwrap(), "one two");
         let empty = objects.create("topics/empty", PutPayload::new(), "avro/binary");
@@ -314,6 +392,7 @@ mod tests {
         objects.settle(name).unwrap();
         let mut names = Vec::new();
         let each = |listed: Listed| {
+            assert!(listed.modified > 0);
             names.push((listed.name, listed.size));
             ControlFlow::Continue(())
         };

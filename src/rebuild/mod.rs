@@ -33,11 +33,13 @@ pub mod site;
 pub mod spool;
 pub mod state_only;
 
+use std::collections::BTreeMap;
+
 use deltapoll_state::fail;
 use deltapoll_state::journal::Sealed;
 use deltapoll_state::pages::Pages;
 
-use crate::change::{Epoch, Seq};
+use crate::change::{CellId, Epoch, Seq};
 use crate::config::Config;
 use crate::directory;
 use crate::fault::Fault;
@@ -45,6 +47,7 @@ use crate::io::kafka::look;
 use crate::io::kafka::progress::{self, Progress};
 use crate::io::kafka::records::Records;
 use crate::memory;
+use crate::snapshot::Place;
 
 use archiving::{Archived, Archiving};
 use bar::Bar;
@@ -202,6 +205,8 @@ fn read(
     let (seed, partitions) = (progress.hash_seed, progress.partitions.clone());
     let mut cells = facts::cells(config, draft, seed, partitions, false)?;
     let mut entries = Entries::new(pages);
+    // A backfill must not begin again with what was published; without headers nobody can tell.
+    let mut come: BTreeMap<CellId, u64> = BTreeMap::new();
     let bar = Bar::new("reading topics", records.total());
     records.each(&|offsets| bar.advance(offsets), &mut |record| {
         if record.told.is_some_and(|told| told.seq.0 > progress.seq) {
@@ -209,6 +214,10 @@ fn read(
             return Ok(());
         }
         if let Some(entry) = cells.entry(record) {
+            if let Some(told) = record.told {
+                let newest = come.entry(entry.cell).or_default();
+                *newest = told.polled_at.max(*newest);
+            }
             let key = if entry.keeps_key { record.key } else { &[] };
             entries.take(entry.cell, entry.hash, entry.print, key)?;
         }
@@ -220,6 +229,13 @@ fn read(
     drop(bar);
     entries.write()?;
     memory::give_back();
+    draft.extend(come.into_iter().map(|(cell, polled_at)| {
+        let place = Place {
+            polled_at,
+            name: None,
+        };
+        (Place::fact(cell), place.write())
+    }));
     cells.judge()
 }
 

@@ -7,6 +7,9 @@ use deltapoll_state::fail;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
+use crate::backfill::feed::{Fed, Feed};
+use crate::backfill::letters::Letters;
+use crate::backfill::{self, Done, read};
 use crate::change::CellId;
 use crate::config::Config;
 use crate::config::cell::Cell;
@@ -30,6 +33,9 @@ use crate::status::Status;
 use crate::stop::{self, Stop};
 
 use super::Inlet;
+
+/// Files of a backfill that are read at a time.
+const READERS: usize = 2;
 
 /// What the last run knew of each cell, by its place in the plan.
 pub(super) struct Known {
@@ -96,6 +102,55 @@ impl Polls<'_> {
             }
             good
         })
+    }
+
+    /// Feeds stored snapshots, and waits until they are decided.
+    ///
+    /// # Errors
+    /// When a pointer of the configuration is wrong.
+    pub(super) fn backfill(
+        &self,
+        mut work: backfill::Work,
+        outcomes: Vec<mpsc::UnboundedReceiver<Outcome>>,
+        stop: &Stop,
+        runtime: &Runtime,
+    ) -> Result<Fed, Fault> {
+        work.inputs
+            .after(&self.directory.ledger, |index| self.cells[index].0);
+        if work.inputs.past > 0 {
+            tracing::info!(
+                "{} snapshots are not newer than what is known of their cells: left out",
+                work.inputs.past
+            );
+        }
+        // All are of one source.
+        let first = work.inputs.files.first();
+        let Some(source) = first.map(|file| &self.config.source[&self.cells[file.index].1.source])
+        else {
+            return Ok(Fed {
+                done: Done::default(),
+                fault: None,
+                outcomes,
+            });
+        };
+        let inlet = self.inlet.clone();
+        let feed = Feed {
+            reading: read::Reading {
+                records: Pointer::parse(&source.records).map_err(Fault::usage)?,
+                body_max: self.config.limits.body_max.0,
+            },
+            files: work.inputs.files,
+            readers: READERS,
+            budget: Budget::new(self.config.limits.staging.0),
+            room: self.room(),
+            hand_in: Box::new(move |snapshot| inlet.send(Arrival::Snapshot(snapshot))),
+            complete: source.complete,
+            on_bad: work.on_bad,
+            letters: Letters::of(&self.config.data_dir),
+            status: self.status.clone(),
+            stop: stop_polling(stop, runtime),
+        };
+        Ok(runtime.block_on(feed.feed(outcomes)))
     }
 
     fn cell(

@@ -431,7 +431,18 @@ fn wrong_arguments_are_told_and_exit_with_2() {
             "--flush-archive tail t",
             "error: --flush-archive belongs to the command 'run', and is not for this one",
         ),
-        ("backfill", "error: unrecognized subcommand 'backfill'"),
+        (
+            "backfill",
+            "error: the following required arguments were not provided:",
+        ),
+        (
+            "--flush-archive backfill x",
+            "error: --flush-archive goes after the command 'backfill'",
+        ),
+        (
+            "backfill x --then-run --dry-run",
+            "error: the argument '--then-run' cannot be used with '--dry-run'",
+        ),
         (
             "tail",
             "error: the following required arguments were not provided:",

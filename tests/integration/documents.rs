@@ -199,9 +199,14 @@ fn the_readmes_table_of_faults_names_tests_that_exist() {
     let readme = read("README.md");
     let table = readme.split("| fault | tests |").nth(1).unwrap();
     let table = table.split("\n\n").next().unwrap();
-    let sources: String = ["pipeline.rs", "crash.rs", "archive_faults.rs"]
-        .map(|file| read(&format!("tests/integration/{file}")))
-        .concat();
+    let sources: String = [
+        "pipeline.rs",
+        "crash.rs",
+        "archive_faults.rs",
+        "backfill.rs",
+    ]
+    .map(|file| read(&format!("tests/integration/{file}")))
+    .concat();
     let mut named = 0;
     for row in table.lines().filter(|line| line.starts_with("| ")) {
         for name in row.rsplit('|').nth(1).unwrap().split(", ") {

@@ -8,6 +8,8 @@ mod support;
 
 /// Faults of the archive's store, in a bucket and in a directory.
 mod archive_faults;
+/// Stored snapshots instead of polls.
+mod backfill;
 /// Faults of the API's answers.
 mod bad_http;
 /// Wrong configurations and arguments, and what each is told.

@@ -157,6 +157,7 @@ fn decide_one(
         of: manifest.of,
         outcome,
         validators: manifest.validators.clone(),
+        place: manifest.place.clone(),
     };
     let counts = match parts.counts() {
         Ok(counts) => counts,

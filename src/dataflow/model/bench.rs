@@ -183,6 +183,7 @@ impl Bench {
                 polled_at: self.polls,
                 pieces: poll.pieces(),
                 validators: None,
+                stored: None,
             }));
         }
         let receive = |_| {

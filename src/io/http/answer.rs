@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock;
 use crate::config::secret;
-use crate::io::json::cutter::Cutter;
+use crate::io::json::cutter::{Cutter, PIECE_BYTES};
 use crate::io::json::pointer::Pointer;
 
 use super::budget::Reservation;
@@ -24,8 +24,6 @@ use super::client::describe;
 use super::pace::retry_after;
 use super::validators::Validators;
 
-/// A piece is about this long: a share of work that is worth sending to another worker.
-const PIECE_BYTES: usize = 256 << 10;
 /// How much of an error's body is shown.
 const EXCERPT_BYTES: usize = 120;
 

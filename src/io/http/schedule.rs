@@ -20,7 +20,7 @@ use crate::io::http::validators::Validators;
 use crate::snapshot::{Outcome, PollId, Snapshot, Tally, Verdict};
 
 /// While the journal is above its limit it is looked at this often.
-const GATE_PAUSE: Duration = Duration::from_millis(200);
+pub const GATE_PAUSE: Duration = Duration::from_millis(200);
 /// What a first request reserves; a later one reserves the cell's last size.
 const FIRST_BYTES: u64 = 64 << 10;
 
@@ -211,6 +211,7 @@ async fn attempt(
                 polled_at: clock::unix_ms(),
                 pieces,
                 validators: Some(validators.write()),
+                stored: None,
             };
             (shared.hand_in)(snapshot);
             let outcome = outcome_of(&mut cell.outcomes, poll).await?;

@@ -12,6 +12,9 @@ use super::envelope::{Envelope, What};
 use super::skim::{Fault, Skim};
 use super::{Malformed, Pointer, WRONG_BRACKET, is_scalar, is_space, shown};
 
+/// A piece is about this long: a share of work that is worth sending to another worker.
+pub const PIECE_BYTES: usize = 256 << 10;
+
 /// Cuts one body.
 #[derive(Debug)]
 pub struct Cutter {

@@ -1,0 +1,113 @@
+//! What a backfill would read: every file is read and cut, nothing is decided or written.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::Config;
+use crate::config::cell::{Cell, expand};
+use crate::config::secret;
+use crate::fault::Fault;
+use crate::io::json::extract;
+use crate::io::json::pointer::Pointer;
+
+use super::feed::open;
+use super::inputs::{Input, Inputs};
+use super::read::{self, Reading};
+
+/// What there is of one cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Files that can be used.
+    pub snapshots: u64,
+    /// When the first and the last of them were polled (Unix ms).
+    pub times: Option<(u64, u64)>,
+    /// Entries in them.
+    pub entries: u64,
+    /// Of these, those without a key.
+    pub keyless: u64,
+    /// Bytes of them, after decompression.
+    pub bytes: u64,
+    /// Files that cannot be used.
+    pub bad: u64,
+}
+
+/// Reads everything, on `threads` threads, until `stop`; by source and cell label.
+///
+/// # Errors
+/// When a pointer of the configuration is wrong.
+pub fn count(
+    config: &Config,
+    inputs: &Inputs,
+    threads: usize,
+    stop: &AtomicBool,
+) -> Result<BTreeMap<(String, String), Counted>, Fault> {
+    let sources = config.source.iter();
+    let cells: Vec<Cell> = sources
+        .flat_map(|(name, source)| expand(name, source))
+        .collect();
+    let parse = |text: &String| Pointer::parse(text).map_err(Fault::usage);
+    let mut readings = BTreeMap::new();
+    for (name, source) in &config.source {
+        let reading = Reading {
+            records: parse(&source.records)?,
+            body_max: config.limits.body_max.0,
+        };
+        let keys: Vec<Pointer> = source.key.iter().map(parse).collect::<Result<_, _>>()?;
+        readings.insert(name.as_str(), (reading, keys));
+    }
+    let counted: Mutex<BTreeMap<(String, String), Counted>> = Mutex::default();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while !stop.load(Ordering::Acquire) {
+            let Some(file) = inputs.files.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                return;
+            };
+            let cell = &cells[file.index];
+            let (reading, keys) = &readings[cell.source.as_str()];
+            let found = look(file, reading, keys);
+            let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+            let of = (cell.source.clone(), cell.label.clone());
+            let counted = counted.entry(of).or_default();
+            match found {
+                Ok((bytes, counts)) => counted.add(file.place.polled_at, bytes, counts),
+                Err(reason) => {
+                    tracing::warn!("{}: {}", file.location, secret::redact(&reason));
+                    counted.bad += 1;
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..threads).for_each(|_| drop(scope.spawn(work)));
+    });
+    Ok(counted.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn look(
+    file: &Input,
+    reading: &Reading,
+    keys: &[Pointer],
+) -> Result<(u64, extract::Counts), String> {
+    let opened = open(&file.location)?;
+    let cut = read::read(opened, file.form, reading, |_| ())?;
+    let mut counts = extract::Counts::default();
+    for (number, piece) in cut.pieces.iter().enumerate() {
+        let found = extract::scan(piece, keys, |_| ());
+        let found = found.map_err(|what| format!("piece {number}: {what}"))?;
+        counts.entries += found.entries;
+        counts.keyless += found.keyless;
+    }
+    Ok((cut.bytes, counts))
+}
+
+impl Counted {
+    fn add(&mut self, at: u64, bytes: u64, counts: extract::Counts) {
+        self.snapshots += 1;
+        let (first, last) = self.times.unwrap_or((at, at));
+        self.times = Some((first.min(at), last.max(at)));
+        self.entries += counts.entries;
+        self.keyless += counts.keyless;
+        self.bytes += bytes;
+    }
+}
