@@ -10,7 +10,7 @@ use deltapoll_state::fail;
 
 use super::envelope::{Envelope, What};
 use super::skim::{Fault, Skim};
-use super::{Malformed, Pointer, WRONG_BRACKET, is_scalar, is_space, shown};
+use super::{Malformed, Pointer, WRONG_BRACKET, is_scalar, is_space, pieces, shown};
 
 /// A piece is about this long: a share of work that is worth sending to another worker.
 pub const PIECE_BYTES: usize = 256 << 10;
@@ -21,6 +21,7 @@ pub struct Cutter {
     envelope: Envelope,
     place: Place,
     list_found: bool,
+    /// Without memory while it is empty.
     piece: Vec<u8>,
     piece_bytes: usize,
     /// Bytes of the chunks before the current one.
@@ -93,7 +94,7 @@ impl Cutter {
             _ => end("the answer is cut short, within the list".into())?,
         }
         if !self.piece.is_empty() {
-            pieces.push(fitted(self.piece));
+            pieces.push(pieces::complete(self.piece));
         }
         Ok(())
     }
@@ -187,21 +188,15 @@ impl Cutter {
         }
         *from = None;
         self.keep(&chunk[start..at]);
-        let next = Vec::with_capacity(self.piece_bytes + self.piece_bytes / 8);
-        pieces.push(fitted(std::mem::replace(&mut self.piece, next)));
+        pieces.push(pieces::complete(std::mem::take(&mut self.piece)));
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        if self.piece.capacity() == 0 && !bytes.is_empty() {
+            self.piece = pieces::take();
+        }
         self.piece.extend_from_slice(bytes);
     }
-}
-
-/// A piece without much memory that it does not use: budgets count its bytes.
-fn fitted(mut piece: Vec<u8>) -> Bytes {
-    if piece.capacity() - piece.len() > piece.len() / 4 {
-        piece.shrink_to_fit();
-    }
-    Bytes::from(piece)
 }
 
 fn named((at, what): Fault) -> (usize, What) {

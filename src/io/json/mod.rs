@@ -5,6 +5,7 @@
 //!
 //! * [`mod@pointer`]: JSON pointers (RFC 6901).
 //! * [`cutter`]: finds the list while bytes arrive and cuts it into pieces at entry boundaries.
+//! * [`pieces`]: the memory of pieces, used again.
 //! * `envelope`: the strict grammar of everything outside the list, and the way to the list.
 //! * [`extract`]: the entries of a piece and their keys.
 //! * [`hash`]: the seeded hashes of record keys and of raw bytes.
@@ -24,6 +25,7 @@ pub mod extract;
 mod find;
 pub mod hash;
 mod number;
+pub mod pieces;
 pub mod pointer;
 mod skim;
 #[cfg(test)]
