@@ -25,11 +25,13 @@ use crate::status::{Polled, Status};
 
 use super::inputs::{Input, Location};
 use super::letters::Letters;
-use super::read::{self, Cut, Reading};
+use super::read::{self, Cut, Form, Reading};
 use super::{Done, OnBad};
 
 /// Snapshots between reading and seal, at most: enough that many small ones share an fsync.
 const AHEAD: usize = 512;
+/// Bytes read ahead, at most: more brings nothing.
+const AHEAD_BYTES: u64 = 64 << 20;
 /// What a compressed file is expected to grow to.
 const EXPANSION: u64 = 8;
 /// Without a terminal, the time between two lines about progress.
@@ -43,8 +45,8 @@ pub struct Feed {
     pub reading: Reading,
     /// Files that are read at a time.
     pub readers: usize,
-    /// Memory.
-    pub budget: Budget,
+    /// Memory that may be used, in bytes.
+    pub staging: u64,
     /// Whether the journal has room.
     pub room: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes snapshots.
@@ -102,7 +104,7 @@ impl Feed {
             files,
             reading,
             readers,
-            budget,
+            staging,
             room,
             hand_in,
             complete,
@@ -114,7 +116,7 @@ impl Feed {
         let admission = Admission {
             reading: Arc::new(reading),
             readers: Arc::new(Semaphore::new(readers)),
-            budget,
+            budget: Budget::new(staging.min(AHEAD_BYTES)),
             room,
             stop: stop.clone(),
         };
@@ -156,7 +158,7 @@ impl Feed {
             let snapshot = Snapshot {
                 index: input.index,
                 poll,
-                complete,
+                complete: complete && input.form != Form::Avro,
                 polled_at: input.place.polled_at,
                 pieces: cut.pieces,
                 validators: None,

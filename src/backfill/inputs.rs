@@ -22,7 +22,12 @@ use super::pattern::{Pattern, Said, split};
 use super::read::Form;
 
 /// What a directory is looked through for, when no pattern says it.
-const ENDINGS: [&str; 3] = [".json", ".ndjson", ".jsonl"];
+const ENDINGS: [(&str, Form); 4] = [
+    (".json", Form::Json),
+    (".ndjson", Form::Lines),
+    (".jsonl", Form::Lines),
+    (".avro", Form::Avro),
+];
 const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
 
 /// One stored snapshot.
@@ -262,12 +267,8 @@ fn form(name: &str) -> Option<Form> {
         .iter()
         .find_map(|end| name.strip_suffix(end))
         .unwrap_or(name);
-    let ending = ENDINGS.iter().find(|end| plain.ends_with(*end))?;
-    Some(if *ending == ".json" {
-        Form::Json
-    } else {
-        Form::Lines
-    })
+    let known = ENDINGS.iter().find(|(end, _)| plain.ends_with(end));
+    known.map(|(_, form)| *form)
 }
 
 /// What is there.

@@ -9,10 +9,12 @@
 //! * [`pattern`]: what names say: cell and time.
 //! * [`inputs`]: which snapshots there are, in which order.
 //! * [`read`]: a file, decompressed and cut into pieces.
+//! * [`avro`]: the entries of an Avro object file.
 //! * [`feed`]: reading ahead, in order, within the memory that is allowed.
 //! * [`letters`]: the list of files that could not be used.
 //! * [`count`]: what a backfill would read, without doing it.
 
+pub mod avro;
 pub mod count;
 pub mod feed;
 pub mod inputs;
@@ -105,6 +107,10 @@ impl fmt::Display for Done {
             (tally.keyless, "entries without a key"),
             (tally.malformed, "malformed entries"),
             (tally.oversized, "entries too large"),
+            (
+                tally.duplicates,
+                "entries replaced by a later one of their snapshot",
+            ),
             (self.bad, "files set aside"),
         ];
         for (count, what) in counted.into_iter().filter(|(count, _)| *count > 0) {

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use crate::io::json::cutter::{Cutter, PIECE_BYTES};
 use crate::io::json::pointer::Pointer;
 
+use super::avro;
+
 /// Read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -23,6 +25,8 @@ pub enum Form {
     Json,
     /// An entry a line.
     Lines,
+    /// An Avro object file: an entry a record. What a sink wrote together is never a whole cell.
+    Avro,
 }
 
 /// How files are to be read.
@@ -57,6 +61,14 @@ pub fn read(
     let mut into = match form {
         Form::Json => Into::Answer(Box::new(Cutter::new(&reading.records, PIECE_BYTES))),
         Form::Lines => Into::Lines(Lines::default()),
+        Form::Avro => {
+            let mut bytes = 0;
+            let pieces = avro::entries(file, reading.body_max, |so_far| {
+                bytes = so_far;
+                grow(so_far);
+            })?;
+            return Ok(Cut { pieces, bytes });
+        }
     };
     let mut cut = Cut {
         pieces: Vec::new(),
@@ -72,8 +84,7 @@ pub fn read(
         };
         cut.bytes += length as u64;
         if cut.bytes > reading.body_max {
-            let most = crate::config::quantity::Bytes(reading.body_max);
-            return Err(format!("it is longer than limits.body_max = {most}"));
+            return Err(too_long(reading.body_max));
         }
         grow(cut.bytes);
         into.push(&chunk[..length], &mut cut.pieces)?;
@@ -97,6 +108,12 @@ fn opened<'a>(mut file: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     } else {
         Box::new(file)
     })
+}
+
+/// What is said of a file above the limit.
+pub(super) fn too_long(bytes_max: u64) -> String {
+    let most = crate::config::quantity::Bytes(bytes_max);
+    format!("it is longer than limits.body_max = {most}")
 }
 
 fn failed(error: io::Error) -> String {

@@ -31,8 +31,9 @@ In a pattern {var} is a var of the source, {time:FORMAT} says when the snapshot 
 %S %y %j %s %f %3f %b %B %F %T %z; UTC without %z), {time} is RFC 3339 or Unix seconds or milliseconds; *
 is anything within a name, ** anything at all, ? a character. Without {time} the file's own time counts.
 
-Files are answers as the API gave them (.json; the list is where the source's `records` says), or an entry
-a line (.ndjson, .jsonl); .gz and .zst are decompressed. Snapshots are taken in order of time, then name,
+Files are answers as the API gave them (.json; the list is where the source's `records` says), an entry a
+line (.ndjson, .jsonl), or an entry a record (.avro, as a Kafka Connect sink writes them; the `value` of
+castorm's envelope is looked into; such a file only adds and changes); .gz and .zst are decompressed. Snapshots are taken in order of time, then name,
 each as one checkpoint. A snapshot that is not newer than what the state holds of its cell is left out: run
 the same command again after an interruption, and it goes on where it was.
 

@@ -141,7 +141,7 @@ impl Polls<'_> {
             },
             files: work.inputs.files,
             readers: READERS,
-            budget: Budget::new(self.config.limits.staging.0),
+            staging: self.config.limits.staging.0,
             room: self.room(),
             hand_in: Box::new(move |snapshot| inlet.send(Arrival::Snapshot(snapshot))),
             complete: source.complete,

@@ -255,6 +255,55 @@ fn backfill_reads_an_entry_a_line() {
     assert_eq!(topic, ["a=1", "b=2"]);
 }
 
+#[test]
+fn backfill_reads_what_a_connect_sink_wrote_and_removes_nothing() {
+    use apache_avro::types::{Record, Value as Avro};
+    let schema = r#"{"type":"record","name":"Value","fields":[{"name":"value","type":"string"},
+        {"name":"key","type":"string"},{"name":"timestamp","type":"long"}]}"#;
+    let schema = apache_avro::Schema::parse_str(schema).unwrap();
+    let local = Local::new();
+    for (first, entries) in [
+        (0, [("a", 1), ("b", 1), ("c", 1)]),
+        (3, [("a", 1), ("b", 2), ("d", 1)]),
+        (6, [("a", 3), ("a", 4), ("c", 1)]),
+    ] {
+        let mut writer = apache_avro::Writer::new(&schema, Vec::new()).unwrap();
+        for (id, v) in entries {
+            let mut record = Record::new(&schema).unwrap();
+            let text = json!({"id": id, "v": v}).to_string();
+            record.put("value", Avro::String(text));
+            record.put("key", Avro::String(id.into()));
+            record.put("timestamp", Avro::Long(0));
+            writer.append_value(record).unwrap();
+        }
+        let name = format!("topics/challenger/partition=0/challenger+0+{first:010}.avro");
+        local.store(&name, writer.into_inner().unwrap());
+    }
+    // Copied in one go: their times say nothing, their names do.
+    let copied = std::time::SystemTime::now();
+    for first in [6, 3, 0] {
+        let name = format!("topics/challenger/partition=0/challenger+0+{first:010}.avro");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(local.0.path().join(name));
+        file.unwrap().set_modified(copied).unwrap();
+    }
+    let ended = local.run(&["backfill", "topics"]).good();
+    assert!(
+        ended.err.contains("1 entries replaced by a later one"),
+        "{}",
+        ended.err
+    );
+    let topic = local.topic();
+    let of = |key: &str| {
+        let of = topic.iter().filter(|line| line.starts_with(key));
+        of.map(String::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(of("a"), ["a=1", "a=4"]);
+    assert_eq!(of("b"), ["b=1", "b=2"]);
+    assert_eq!((of("c"), of("d")), (vec!["c=1"], vec!["d=1"]));
+}
+
 /// Five snapshots, of which two cannot be used: one is cut short, one is found out only by the graph.
 fn two_bad() -> Local {
     let local = Local::new();
