@@ -1,0 +1,158 @@
+//! What does the whole process cost, from a poll to committed records?
+//!
+//! ```text
+//! cargo bench --bench pipeline -- --bootstrap HOST:PORT
+//!     [--entries N] [--churn F] [--workers W] [--rounds R]
+//!     [--sink null|local|kafka|kafka+archive] [--checkpoint-min D] [--json]
+//! ```
+//!
+//! The release binary polls `deltapoll simulate`, a ladder of `entries` players with 78-byte keys in a
+//! new order each time, without a pause between polls: one round loads everything, `rounds` more bring
+//! `churn` of changes each, and one ends the run; removals are on. The sink is a real broker, which keeps
+//! the two topics that a run makes (named for the time); the same and an archive in a directory; the
+//! local topic log; or nothing (`null`): then what is sealed counts as published at once, which the
+//! shipped program cannot do, so this program runs in its place.
+//!
+//! The simulation renders its bodies on the same machine: where `wall` is far above `CPU`, it was waited
+//! for, and CPU seconds per million entries is the figure that says something. CPU and memory are those
+//! of our process alone, from /proc.
+//!
+//! Layout: [`program`] what is measured, [`cost`] what it takes.
+
+mod cost;
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use cost::Load;
+use program::{Setup, Sink, fresh_name};
+
+const ENTRIES: u64 = 100_000;
+const CHURN: f64 = 0.01;
+const WORKERS: usize = 2;
+const ROUNDS: u64 = 10;
+const PARTITIONS: u32 = 6;
+/// The shortest that can be configured: polls follow each other.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// The whole pipeline.
+#[derive(Parser)]
+#[command(name = "pipeline")]
+struct Args {
+    /// Players of the ladder
+    #[arg(long, default_value_t = ENTRIES)]
+    entries: u64,
+    /// The fraction of them that changes from poll to poll
+    #[arg(long, default_value_t = CHURN)]
+    churn: f64,
+    #[arg(long, default_value_t = WORKERS)]
+    workers: usize,
+    /// Polls after the one that loads
+    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    #[arg(long, value_enum, default_value_t = Sink::Kafka)]
+    sink: Sink,
+    /// Shortest time between two seals
+    #[arg(long, value_name = "D", default_value = "0s", value_parser = humantime::parse_duration)]
+    checkpoint_min: Duration,
+    /// A broker
+    #[arg(long, value_name = "HOST:PORT")]
+    bootstrap: Option<String>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// How this program calls itself: run this configuration, and publish nowhere
+    #[arg(long, hide = true)]
+    discarding: Option<PathBuf>,
+    /// What cargo passes to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(file) = &args.discarding {
+        return program::discarding(file, args.workers, args.rounds);
+    }
+    if args.sink.needs_broker() && args.bootstrap.is_none() {
+        eprintln!("pipeline: this needs a broker: --bootstrap HOST:PORT, or --sink null or local");
+        return ExitCode::from(2);
+    }
+    match run(&args) {
+        Ok(report) => {
+            print!("{}", report.told(args.json));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("pipeline: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was asked, and what came of it.
+struct Report {
+    title: String,
+    text: String,
+    json: Value,
+}
+
+impl Report {
+    fn told(&self, json: bool) -> String {
+        match json {
+            true => format!("{}\n", self.json),
+            false => format!("{}\n\n{}", self.title, self.text),
+        }
+    }
+}
+
+fn run(args: &Args) -> io::Result<Report> {
+    let dir = tempfile::tempdir()?;
+    let load = Load {
+        entries: args.entries,
+        churn: args.churn,
+    };
+    let setup = Setup {
+        name: fresh_name(),
+        port: 0,
+        platforms: &[],
+        every: AT_ONCE,
+        sink: args.sink,
+        bootstrap: args.bootstrap.as_deref().unwrap_or_default(),
+        checkpoint_min: args.checkpoint_min,
+        partitions: PARTITIONS,
+        workers: args.workers,
+        rounds: 0,
+    };
+    let cost = cost::measure(load, args.rounds, setup, dir.path())?;
+    let min = humantime::format_duration(args.checkpoint_min);
+    let title = format!(
+        "{} entries, churn {}, {} workers, sink {}, checkpoint.min {min}",
+        args.entries,
+        args.churn,
+        args.workers,
+        args.sink.name()
+    );
+    let mut json = json!({
+        "entries": args.entries,
+        "churn": args.churn,
+        "workers": args.workers,
+        "sink": args.sink.name(),
+        "checkpoint_min_seconds": args.checkpoint_min.as_secs_f64(),
+    });
+    let object = json.as_object_mut().expect("just made");
+    object.extend(cost.json().as_object().expect("an object").clone());
+    Ok(Report {
+        title,
+        text: cost.text(),
+        json,
+    })
+}
