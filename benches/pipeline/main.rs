@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 
 use cost::Load;
 use program::{Setup, Sink, fresh_name};
+use support::machine::Machine;
 
 const ENTRIES: u64 = 100_000;
 const CHURN: f64 = 0.01;
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
 
 /// What was asked, and what came of it.
 struct Report {
+    machine: Machine,
     title: String,
     text: String,
     json: Value,
@@ -107,14 +109,18 @@ struct Report {
 
 impl Report {
     fn told(&self, json: bool) -> String {
-        match json {
-            true => format!("{}\n", self.json),
-            false => format!("{}\n\n{}", self.title, self.text),
+        let machine = &self.machine;
+        if !json {
+            return format!("{}{}\n\n{}", machine.text(), self.title, self.text);
         }
+        let mut report = self.json.clone();
+        report["machine"] = machine.json();
+        format!("{report}\n")
     }
 }
 
 fn run(args: &Args) -> io::Result<Report> {
+    let machine = Machine::look();
     let dir = tempfile::tempdir()?;
     let load = Load {
         entries: args.entries,
@@ -151,6 +157,7 @@ fn run(args: &Args) -> io::Result<Report> {
     let object = json.as_object_mut().expect("just made");
     object.extend(cost.json().as_object().expect("an object").clone());
     Ok(Report {
+        machine,
         title,
         text: cost.text(),
         json,
