@@ -17,20 +17,32 @@
 //! for, and CPU seconds per million entries is the figure that says something. CPU and memory are those
 //! of our process alone, from /proc.
 //!
-//! Layout: [`program`] what is measured, [`cost`] what it takes.
+//! ```text
+//! cargo bench --bench pipeline -- --bootstrap HOST:PORT --latency [--checkpoint-min D] [--json]
+//! ```
+//!
+//! How long until a reader has a change: 4 cells of 300 entries, 3 of which change, polled every 100 ms,
+//! beside what the disk takes for an fsync and the broker for a transaction of one record.
+//!
+//! Layout: [`program`] what is measured, [`cost`] what it takes, [`latency`] how long it takes, [`bare`]
+//! the same without us, [`reader`] and [`spread`] what they need.
 
+mod bare;
 mod cost;
+mod latency;
 mod program;
+mod reader;
+mod spread;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use cost::Load;
 use program::{Setup, Sink, fresh_name};
@@ -67,6 +79,9 @@ struct Args {
     /// A broker
     #[arg(long, value_name = "HOST:PORT")]
     bootstrap: Option<String>,
+    /// Measure from poll to reader; what is polled is given
+    #[arg(long, conflicts_with_all = ["entries", "churn", "rounds", "sink"])]
+    latency: bool,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -120,12 +135,7 @@ impl Report {
 }
 
 fn run(args: &Args) -> io::Result<Report> {
-    let machine = Machine::look();
     let dir = tempfile::tempdir()?;
-    let load = Load {
-        entries: args.entries,
-        churn: args.churn,
-    };
     let setup = Setup {
         name: fresh_name(),
         port: 0,
@@ -138,28 +148,54 @@ fn run(args: &Args) -> io::Result<Report> {
         workers: args.workers,
         rounds: 0,
     };
-    let cost = cost::measure(load, args.rounds, setup, dir.path())?;
+    let mut report = if args.latency {
+        of_latency(setup, dir.path())?
+    } else {
+        of_cost(args, setup, dir.path())?
+    };
     let min = humantime::format_duration(args.checkpoint_min);
-    let title = format!(
-        "{} entries, churn {}, {} workers, sink {}, checkpoint.min {min}",
-        args.entries,
-        args.churn,
-        args.workers,
-        args.sink.name()
-    );
-    let mut json = json!({
-        "entries": args.entries,
-        "churn": args.churn,
-        "workers": args.workers,
-        "sink": args.sink.name(),
-        "checkpoint_min_seconds": args.checkpoint_min.as_secs_f64(),
-    });
-    let object = json.as_object_mut().expect("just made");
-    object.extend(cost.json().as_object().expect("an object").clone());
+    report.title += &format!(", {} workers, checkpoint.min {min}", args.workers);
+    report.json["workers"] = args.workers.into();
+    report.json["checkpoint_min_seconds"] = args.checkpoint_min.as_secs_f64().into();
+    Ok(report)
+}
+
+fn of_cost(args: &Args, setup: Setup, dir: &Path) -> io::Result<Report> {
+    let (machine, sink) = (Machine::look(), setup.sink.name());
+    let load = Load {
+        entries: args.entries,
+        churn: args.churn,
+    };
+    let cost = cost::measure(load, args.rounds, setup, dir)?;
+    let mut json = cost.json();
+    json["entries"] = load.entries.into();
+    json["churn"] = load.churn.into();
+    json["sink"] = sink.into();
     Ok(Report {
         machine,
-        title,
+        title: format!(
+            "{} entries, churn {}, sink {sink}",
+            load.entries, load.churn
+        ),
         text: cost.text(),
+        json,
+    })
+}
+
+fn of_latency(setup: Setup, dir: &Path) -> io::Result<Report> {
+    let machine = Machine::look();
+    let beside = latency::beside(&setup, dir)?;
+    let cells = latency::PLATFORMS.len();
+    let (entries, churn) = (latency::ENTRIES, latency::CHURN);
+    let every = humantime::format_duration(latency::EVERY);
+    let mut json = beside.json();
+    json["cells"] = cells.into();
+    json["entries"] = entries.into();
+    json["churn"] = churn.into();
+    Ok(Report {
+        machine,
+        title: format!("{cells} cells of {entries} entries, churn {churn}, a poll every {every}"),
+        text: beside.text(),
         json,
     })
 }

@@ -150,6 +150,10 @@ impl Program {
         })
     }
 
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.process.0.try_wait()?.is_some())
+    }
+
     /// Waits for its end, and returns what it said.
     ///
     /// # Errors

@@ -1,0 +1,174 @@
+//! What disk and broker take without us: the floor under every figure of the pipeline.
+//!
+//! The producers are set up as ours is (compression, linger, queue), and drain as ours does: `poll(0)`
+//! and short pauses, because librdkafka's own `flush` waits in steps of 100 ms.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use deltapoll::clock;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{ClientConfig, Offset};
+use serde_json::{Value, json};
+
+use crate::program::fresh_name;
+use crate::reader::Reader;
+use crate::spread::{Spread, milliseconds};
+
+/// What one fsync makes durable: about the frame of a small epoch.
+const BLOCK: [u8; 4096] = [7; 4096];
+/// About what an entry of the simulation has.
+const VALUE_BYTES: usize = 190;
+/// Between two looks at what is in flight.
+const PAUSE: Duration = Duration::from_micros(200);
+/// Records that librdkafka holds.
+const QUEUE_RECORDS: &str = "20000";
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Appends a block to a file in `dir` and makes it durable, `count` times; each in milliseconds.
+pub fn fsyncs(dir: &Path, count: usize) -> io::Result<Vec<f64>> {
+    let mut file = fs::File::create(dir.join("fsyncs"))?;
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        file.write_all(&BLOCK)?;
+        let begun = clock::now();
+        file.sync_data()?;
+        times.push(milliseconds(begun.elapsed()));
+    }
+    Ok(times)
+}
+
+/// A record that is written alone.
+pub struct Single {
+    /// Until the commit is answered.
+    pub answered: Spread,
+    /// Until a reader of committed records has it.
+    pub visible: Spread,
+}
+
+impl Single {
+    pub fn json(&self) -> Value {
+        json!({
+            "answered_milliseconds": self.answered.json(),
+            "visible_milliseconds": self.visible.json(),
+        })
+    }
+}
+
+/// Writes one record after the other, each when a reader has the last one.
+pub fn singles(bootstrap: &str, topic: &str, count: usize) -> io::Result<Single> {
+    let producer = producer(bootstrap)?;
+    let reader = Reader::open(bootstrap, topic, Offset::End)?;
+    let (mut answered, mut visible) = (Vec::new(), Vec::new());
+    let mut warm = false;
+    // The reader must stand at the end before a record counts: the first is written until it comes.
+    for number in 0.. {
+        if answered.len() == count {
+            break;
+        }
+        let begun = clock::now();
+        let key = format!("{number:078}");
+        write_one(&producer, topic, &key, 1)?;
+        let answer = milliseconds(begun.elapsed());
+        let seen = wait_for(&reader, &key, begun)?;
+        match seen {
+            Some(seen) if warm => {
+                answered.push(answer);
+                visible.push(seen);
+            }
+            Some(_) => warm = true,
+            None if warm => return Err(io::Error::other("a committed record did not arrive")),
+            None => {}
+        }
+    }
+    let spread = |times| Spread::of(times).ok_or_else(|| io::Error::other("nothing was written"));
+    Ok(Single {
+        answered: spread(answered)?,
+        visible: spread(visible)?,
+    })
+}
+
+/// Transactions one after the other, each begun when the last commit is answered, of a record for each
+/// of `partitions`: what a busy publisher meets.
+pub fn back_to_back(
+    bootstrap: &str,
+    topic: &str,
+    partitions: u32,
+    count: usize,
+) -> io::Result<Spread> {
+    let producer = producer(bootstrap)?;
+    let mut times = Vec::with_capacity(count);
+    for number in 0..count {
+        let begun = clock::now();
+        let key = format!("{number:078}");
+        write_one(&producer, topic, &key, partitions)?;
+        times.push(milliseconds(begun.elapsed()));
+    }
+    Spread::of(times).ok_or_else(|| io::Error::other("nothing was written"))
+}
+
+/// Writes `key` to the first `partitions`.
+fn write_one(producer: &BaseProducer, topic: &str, key: &str, partitions: u32) -> io::Result<()> {
+    let value = "v".repeat(VALUE_BYTES);
+    producer.begin_transaction().map_err(io::Error::other)?;
+    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
+        let record = BaseRecord::to(topic)
+            .partition(partition)
+            .key(key)
+            .payload(&value);
+        let sent = producer.send(record);
+        sent.map_err(|(error, _)| io::Error::other(error))?;
+    }
+    drain(producer, 0)?;
+    producer
+        .commit_transaction(PATIENCE)
+        .map_err(io::Error::other)
+}
+
+/// When the record arrived, in milliseconds; `None`: not within a second.
+fn wait_for(reader: &Reader, key: &str, begun: Instant) -> io::Result<Option<f64>> {
+    const LONG: Duration = Duration::from_secs(1);
+    while begun.elapsed() < LONG {
+        let message = reader.next(LONG)?;
+        if message.is_some_and(|message| message.key() == Some(key.as_bytes())) {
+            return Ok(Some(milliseconds(begun.elapsed())));
+        }
+    }
+    Ok(None)
+}
+
+fn producer(bootstrap: &str) -> io::Result<BaseProducer> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "5")
+        .set("socket.nagle.disable", "true")
+        .set("queue.buffering.max.messages", QUEUE_RECORDS);
+    config.set("transactional.id", fresh_name());
+    let producer: BaseProducer<DefaultProducerContext> =
+        config.create().map_err(io::Error::other)?;
+    producer
+        .init_transactions(PATIENCE)
+        .map_err(io::Error::other)?;
+    Ok(producer)
+}
+
+/// Waits until no more than `most` records are in flight.
+fn drain(producer: &BaseProducer, most: i32) -> io::Result<()> {
+    let deadline = clock::now() + PATIENCE;
+    while producer.in_flight_count() > most {
+        producer.poll(Duration::ZERO);
+        if clock::now() > deadline {
+            return Err(io::Error::other("the broker does not take the records"));
+        }
+        clock::pause(PAUSE);
+    }
+    Ok(())
+}
