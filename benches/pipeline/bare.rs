@@ -9,12 +9,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use deltapoll::clock;
-use rdkafka::message::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{ClientConfig, Offset};
 use serde_json::{Value, json};
 
-use crate::program::fresh_name;
+use crate::program::{fresh_name, used};
 use crate::reader::Reader;
 use crate::spread::{Spread, milliseconds};
 
@@ -24,6 +25,8 @@ const BLOCK: [u8; 4096] = [7; 4096];
 const VALUE_BYTES: usize = 190;
 /// Between two looks at what is in flight.
 const PAUSE: Duration = Duration::from_micros(200);
+/// Delivery reports are served once in so many records.
+const SERVE_EVERY: usize = 512;
 /// Records that librdkafka holds.
 const QUEUE_RECORDS: &str = "20000";
 /// How long anything may take here.
@@ -42,9 +45,18 @@ pub fn fsyncs(dir: &Path, count: usize) -> io::Result<Vec<f64>> {
     Ok(times)
 }
 
+/// How a producer writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One transaction for each record.
+    Transactional,
+    /// Idempotent, without transactions.
+    Idempotent,
+}
+
 /// A record that is written alone.
 pub struct Single {
-    /// Until the commit is answered.
+    /// Until the commit, or without transactions the delivery, is answered.
     pub answered: Spread,
     /// Until a reader of committed records has it.
     pub visible: Spread,
@@ -60,8 +72,8 @@ impl Single {
 }
 
 /// Writes one record after the other, each when a reader has the last one.
-pub fn singles(bootstrap: &str, topic: &str, count: usize) -> io::Result<Single> {
-    let producer = producer(bootstrap)?;
+pub fn singles(bootstrap: &str, topic: &str, kind: Kind, count: usize) -> io::Result<Single> {
+    let producer = producer(bootstrap, kind)?;
     let reader = Reader::open(bootstrap, topic, Offset::End)?;
     let (mut answered, mut visible) = (Vec::new(), Vec::new());
     let mut warm = false;
@@ -72,7 +84,7 @@ pub fn singles(bootstrap: &str, topic: &str, count: usize) -> io::Result<Single>
         }
         let begun = clock::now();
         let key = format!("{number:078}");
-        write_one(&producer, topic, &key, 1)?;
+        write_one(&producer, topic, kind, &key, 1)?;
         let answer = milliseconds(begun.elapsed());
         let seen = wait_for(&reader, &key, begun)?;
         match seen {
@@ -100,21 +112,29 @@ pub fn back_to_back(
     partitions: u32,
     count: usize,
 ) -> io::Result<Spread> {
-    let producer = producer(bootstrap)?;
+    let producer = producer(bootstrap, Kind::Transactional)?;
     let mut times = Vec::with_capacity(count);
     for number in 0..count {
         let begun = clock::now();
         let key = format!("{number:078}");
-        write_one(&producer, topic, &key, partitions)?;
+        write_one(&producer, topic, Kind::Transactional, &key, partitions)?;
         times.push(milliseconds(begun.elapsed()));
     }
     Spread::of(times).ok_or_else(|| io::Error::other("nothing was written"))
 }
 
 /// Writes `key` to the first `partitions`.
-fn write_one(producer: &BaseProducer, topic: &str, key: &str, partitions: u32) -> io::Result<()> {
+fn write_one(
+    producer: &BaseProducer,
+    topic: &str,
+    kind: Kind,
+    key: &str,
+    partitions: u32,
+) -> io::Result<()> {
     let value = "v".repeat(VALUE_BYTES);
-    producer.begin_transaction().map_err(io::Error::other)?;
+    if kind == Kind::Transactional {
+        producer.begin_transaction().map_err(io::Error::other)?;
+    }
     for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
         let record = BaseRecord::to(topic)
             .partition(partition)
@@ -124,9 +144,12 @@ fn write_one(producer: &BaseProducer, topic: &str, key: &str, partitions: u32) -
         sent.map_err(|(error, _)| io::Error::other(error))?;
     }
     drain(producer, 0)?;
-    producer
-        .commit_transaction(PATIENCE)
-        .map_err(io::Error::other)
+    if kind == Kind::Transactional {
+        producer
+            .commit_transaction(PATIENCE)
+            .map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// When the record arrived, in milliseconds; `None`: not within a second.
@@ -141,7 +164,72 @@ fn wait_for(reader: &Reader, key: &str, begun: Instant) -> io::Result<Option<f64
     Ok(None)
 }
 
-fn producer(bootstrap: &str) -> io::Result<BaseProducer> {
+/// A record as it was read.
+pub struct Record {
+    partition: i32,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    headers: OwnedHeaders,
+}
+
+/// The first `count` records of a topic, or as many as there are.
+pub fn records(bootstrap: &str, topic: &str, count: usize) -> io::Result<Vec<Record>> {
+    /// At the end of a topic nothing comes for so long.
+    const QUIET: Duration = Duration::from_secs(2);
+    let reader = Reader::open(bootstrap, topic, Offset::Beginning)?;
+    let mut records = Vec::with_capacity(count);
+    while records.len() < count
+        && let Some(message) = reader.next(QUIET)?
+    {
+        records.push(Record {
+            partition: message.partition(),
+            key: message.key().unwrap_or_default().to_vec(),
+            value: message.payload().unwrap_or_default().to_vec(),
+            headers: message
+                .headers()
+                .map_or(OwnedHeaders::new(), |headers| headers.detach()),
+        });
+    }
+    Ok(records)
+}
+
+/// Writes `records` over and over, `count` in all, without transactions: how many a second, and CPU
+/// seconds for a million.
+pub fn throughput(
+    bootstrap: &str,
+    topic: &str,
+    records: &[Record],
+    count: usize,
+) -> io::Result<(f64, f64)> {
+    let producer = producer(bootstrap, Kind::Idempotent)?;
+    let (begun, before) = (clock::now(), used("self")?.cpu_seconds);
+    for (n, record) in records.iter().cycle().take(count).enumerate() {
+        let mut next = BaseRecord::to(topic)
+            .partition(record.partition)
+            .key(&record.key)
+            .payload(&record.value)
+            .headers(record.headers.clone());
+        loop {
+            match producer.send(next) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    next = back;
+                    drain(&producer, producer.in_flight_count() / 2)?;
+                }
+                Err((error, _)) => return Err(io::Error::other(error)),
+            }
+        }
+        if n.is_multiple_of(SERVE_EVERY) {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    drain(&producer, 0)?;
+    let took = begun.elapsed().as_secs_f64();
+    let cpu = used("self")?.cpu_seconds - before;
+    Ok((count as f64 / took, cpu / count as f64 * 1e6))
+}
+
+fn producer(bootstrap: &str, kind: Kind) -> io::Result<BaseProducer> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)
@@ -151,12 +239,16 @@ fn producer(bootstrap: &str) -> io::Result<BaseProducer> {
         .set("linger.ms", "5")
         .set("socket.nagle.disable", "true")
         .set("queue.buffering.max.messages", QUEUE_RECORDS);
-    config.set("transactional.id", fresh_name());
+    if kind == Kind::Transactional {
+        config.set("transactional.id", fresh_name());
+    }
     let producer: BaseProducer<DefaultProducerContext> =
         config.create().map_err(io::Error::other)?;
-    producer
-        .init_transactions(PATIENCE)
-        .map_err(io::Error::other)?;
+    if kind == Kind::Transactional {
+        producer
+            .init_transactions(PATIENCE)
+            .map_err(io::Error::other)?;
+    }
     Ok(producer)
 }
 

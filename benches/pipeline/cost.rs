@@ -143,6 +143,18 @@ impl Cost {
         })
     }
 
+    /// Entries after those of the first poll; the same a second from there to the end; CPU seconds for
+    /// a million of them.
+    pub fn after_load(&self) -> (u64, f64, f64) {
+        let (polls, end) = (&self.polls, &self.end);
+        let entries = polls.entries(self.load) + end.entries(self.load);
+        (
+            entries as u64,
+            entries / (polls.wall_seconds + end.wall_seconds),
+            (polls.cpu_seconds + end.cpu_seconds) / entries * 1e6,
+        )
+    }
+
     pub fn text(&self) -> String {
         let mut text =
             String::from("part    polls   wall/poll   CPU/poll    entries/s   CPU s per million\n");

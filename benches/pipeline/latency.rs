@@ -14,7 +14,7 @@ use deltapoll::clock;
 use rdkafka::{Message, Offset};
 use serde_json::{Value, json};
 
-use crate::bare::{self, Single};
+use crate::bare::{self, Kind, Single};
 use crate::program::{Program, Setup};
 use crate::reader::{Reader, number};
 use crate::spread::Spread;
@@ -124,7 +124,12 @@ pub fn beside(setup: &Setup, dir: &Path) -> io::Result<Beside> {
     // Half of them before, half after.
     let mut fsyncs = bare::fsyncs(dir, FSYNCS / 2)?;
     let latency = measure(MEASURED, setup.clone(), dir)?;
-    let transactions = bare::singles(setup.bootstrap, &setup.name, TRANSACTIONS)?;
+    let transactions = bare::singles(
+        setup.bootstrap,
+        &setup.name,
+        Kind::Transactional,
+        TRANSACTIONS,
+    )?;
     let back_to_back =
         |partitions| bare::back_to_back(setup.bootstrap, &setup.name, partitions, TRANSACTIONS);
     let (one, every) = (back_to_back(1)?, back_to_back(setup.partitions)?);

@@ -24,17 +24,26 @@
 //! How long until a reader has a change: 4 cells of 300 entries, 3 of which change, polled every 100 ms,
 //! beside what the disk takes for an fsync and the broker for a transaction of one record.
 //!
+//! ```text
+//! cargo bench --bench pipeline -- --bootstrap HOST:PORT --sweep [--plot FILE] [--json]
+//! ```
+//!
+//! What exactly-once costs: throughput and latency against `checkpoint.min` and partitions, beside an
+//! idempotent producer; `FILE` is an SVG. It takes about eight minutes.
+//!
 //! Layout: [`program`] what is measured, [`cost`] what it takes, [`latency`] how long it takes, [`bare`]
-//! the same without us, [`reader`] and [`spread`] what they need.
+//! the same without us, [`sweep`] all three against settings, [`plot`] its picture, [`reader`] and [`spread`] what they need.
 
 mod bare;
 mod cost;
 mod latency;
+mod plot;
 mod program;
 mod reader;
 mod spread;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweep;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,6 +91,12 @@ struct Args {
     /// Measure from poll to reader; what is polled is given
     #[arg(long, conflicts_with_all = ["entries", "churn", "rounds", "sink"])]
     latency: bool,
+    /// Measure throughput and latency against checkpoint.min and partitions, which are given
+    #[arg(long, conflicts_with_all = ["entries", "churn", "rounds", "sink", "checkpoint_min", "latency"])]
+    sweep: bool,
+    /// Draw the sweep as SVG
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    plot: Option<PathBuf>,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -148,6 +163,9 @@ fn run(args: &Args) -> io::Result<Report> {
         workers: args.workers,
         rounds: 0,
     };
+    if args.sweep {
+        return of_sweep(args, &setup);
+    }
     let mut report = if args.latency {
         of_latency(setup, dir.path())?
     } else {
@@ -196,6 +214,25 @@ fn of_latency(setup: Setup, dir: &Path) -> io::Result<Report> {
         machine,
         title: format!("{cells} cells of {entries} entries, churn {churn}, a poll every {every}"),
         text: beside.text(),
+        json,
+    })
+}
+
+fn of_sweep(args: &Args, setup: &Setup) -> io::Result<Report> {
+    let machine = Machine::look();
+    let sweep = sweep::sweep(setup)?;
+    if let Some(file) = &args.plot {
+        std::fs::write(file, plot::svg(&sweep.panels(), &machine.line()))?;
+    }
+    let mut json = sweep.json();
+    json["workers"] = args.workers.into();
+    let (entries, workers) = (sweep::LOAD.entries, args.workers);
+    Ok(Report {
+        machine,
+        title: format!(
+            "throughput: {entries} entries, all changed by every poll; {workers} workers"
+        ),
+        text: sweep.text(),
         json,
     })
 }

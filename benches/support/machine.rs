@@ -63,6 +63,18 @@ impl Machine {
         )
     }
 
+    /// One line, where there is no room for two.
+    pub fn line(&self) -> String {
+        let Machine {
+            at,
+            cpu,
+            cores,
+            commit,
+            ..
+        } = self;
+        format!("{at}, {cores} cores of {cpu}, commit {commit}")
+    }
+
     pub fn json(&self) -> Value {
         json!({
             "at": self.at,
