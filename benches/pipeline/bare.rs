@@ -54,11 +54,11 @@ pub enum Kind {
     Idempotent,
 }
 
-/// A record that is written alone.
+/// A record for each of some partitions, written without anything else.
 pub struct Single {
     /// Until the commit, or without transactions the delivery, is answered.
     pub answered: Spread,
-    /// Until a reader of committed records has it.
+    /// Until a reader of committed records has the last of them.
     pub visible: Spread,
 }
 
@@ -71,8 +71,14 @@ impl Single {
     }
 }
 
-/// Writes one record after the other, each when a reader has the last one.
-pub fn singles(bootstrap: &str, topic: &str, kind: Kind, count: usize) -> io::Result<Single> {
+/// Writes a record for each of `partitions`, `count` times, each time when a reader has the last ones.
+pub fn singles(
+    bootstrap: &str,
+    topic: &str,
+    kind: Kind,
+    partitions: u32,
+    count: usize,
+) -> io::Result<Single> {
     let producer = producer(bootstrap, kind)?;
     let reader = Reader::open(bootstrap, topic, Offset::End)?;
     let (mut answered, mut visible) = (Vec::new(), Vec::new());
@@ -84,9 +90,9 @@ pub fn singles(bootstrap: &str, topic: &str, kind: Kind, count: usize) -> io::Re
         }
         let begun = clock::now();
         let key = format!("{number:078}");
-        write_one(&producer, topic, kind, &key, 1)?;
+        write(&producer, topic, kind, &key, partitions)?;
         let answer = milliseconds(begun.elapsed());
-        let seen = wait_for(&reader, &key, begun)?;
+        let seen = wait_for(&reader, &key, partitions, begun)?;
         match seen {
             Some(seen) if warm => {
                 answered.push(answer);
@@ -104,27 +110,21 @@ pub fn singles(bootstrap: &str, topic: &str, kind: Kind, count: usize) -> io::Re
     })
 }
 
-/// Transactions one after the other, each begun when the last commit is answered, of a record for each
-/// of `partitions`: what a busy publisher meets.
-pub fn back_to_back(
-    bootstrap: &str,
-    topic: &str,
-    partitions: u32,
-    count: usize,
-) -> io::Result<Spread> {
+/// Transactions of one record, each begun when the last commit is answered: what a busy publisher meets.
+pub fn back_to_back(bootstrap: &str, topic: &str, count: usize) -> io::Result<Spread> {
     let producer = producer(bootstrap, Kind::Transactional)?;
     let mut times = Vec::with_capacity(count);
     for number in 0..count {
         let begun = clock::now();
         let key = format!("{number:078}");
-        write_one(&producer, topic, Kind::Transactional, &key, partitions)?;
+        write(&producer, topic, Kind::Transactional, &key, 1)?;
         times.push(milliseconds(begun.elapsed()));
     }
     Spread::of(times).ok_or_else(|| io::Error::other("nothing was written"))
 }
 
 /// Writes `key` to the first `partitions`.
-fn write_one(
+fn write(
     producer: &BaseProducer,
     topic: &str,
     kind: Kind,
@@ -152,12 +152,14 @@ fn write_one(
     Ok(())
 }
 
-/// When the record arrived, in milliseconds; `None`: not within a second.
-fn wait_for(reader: &Reader, key: &str, begun: Instant) -> io::Result<Option<f64>> {
+/// When the last of `count` records with this key arrived, in milliseconds; `None`: not within a second.
+fn wait_for(reader: &Reader, key: &str, count: u32, begun: Instant) -> io::Result<Option<f64>> {
     const LONG: Duration = Duration::from_secs(1);
+    let mut seen = 0;
     while begun.elapsed() < LONG {
         let message = reader.next(LONG)?;
-        if message.is_some_and(|message| message.key() == Some(key.as_bytes())) {
+        seen += u32::from(message.is_some_and(|message| message.key() == Some(key.as_bytes())));
+        if seen == count {
             return Ok(Some(milliseconds(begun.elapsed())));
         }
     }

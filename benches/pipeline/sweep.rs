@@ -88,7 +88,7 @@ fn point(setup: &Setup, rounds: u64) -> io::Result<Point> {
     let count = changes as usize;
     let (bare_per_second, bare_cpu_per_million) =
         bare::throughput(bootstrap, topic, &records, count)?;
-    let single = bare::singles(bootstrap, topic, Kind::Idempotent, SINGLES)?;
+    let single = bare::singles(bootstrap, topic, Kind::Idempotent, 1, SINGLES)?;
     let dir = tempfile::tempdir()?;
     let measured = MEASURED.max(setup.checkpoint_min * EPOCHS);
     let quiet = Setup {
