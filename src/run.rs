@@ -56,6 +56,9 @@ pub struct Options {
     pub rounds: Option<u64>,
     /// Roll and upload what waits before the end.
     pub flush_archive: bool,
+    /// For measuring, and not to be had on the command line: what is sealed counts as published and goes
+    /// nowhere, whatever is configured. The directory knows no better afterwards: it is to be thrown away.
+    pub discard: bool,
 }
 
 /// How a run ended.
@@ -87,7 +90,7 @@ pub fn run(
     let identity::Assigned { cells, gone } = identity::assign(config, &ledger)?;
     let runtime = ManuallyDrop::new(runtime()?);
     phases.end("journal");
-    let sinks = sinks::open(config, &directory, options.flush_archive, stop, &runtime)?;
+    let sinks = sinks::open(config, &directory, options, stop, &runtime)?;
     let Some(sinks) = sinks else {
         return Ok(Ended {
             good: true,

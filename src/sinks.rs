@@ -21,6 +21,7 @@ use crate::io::lineage;
 use crate::io::local::{self, LocalPublisher};
 use crate::io::object::Objects;
 use crate::republish;
+use crate::run::Options;
 use crate::stop::Stop;
 
 /// The followers of a run, and what the rest of it must know of them.
@@ -33,7 +34,7 @@ pub struct Sinks {
     pub positions: BTreeMap<Who, Seq>,
     /// By name.
     pub topics: BTreeMap<String, Topic>,
-    /// Kafka or the local topic log.
+    /// Kafka or the local topic log; for measuring, nowhere.
     pub publish: Box<dyn Follower>,
     /// Objects, if any.
     pub archive: Option<Box<dyn Follower>>,
@@ -86,7 +87,7 @@ pub struct Topic {
 pub fn open(
     config: &Config,
     directory: &Directory,
-    flush_archive: bool,
+    options: Options,
     stop: &Stop,
     runtime: &Runtime,
 ) -> Result<Option<Sinks>, Fault> {
@@ -101,6 +102,10 @@ pub fn open(
     let facts: Arc<dyn Facts> = Arc::new(ledger.clone());
     let mut counters = Counters::default();
     let (publish, topics): (Box<dyn Follower>, _) = match &config.kafka {
+        _ if options.discard => (
+            Box::new(Discarding),
+            without_kafka(config, ledger, positions[&Who::Publish])?,
+        ),
         Some(_) => {
             let names = topic_names(config, ledger, positions[&Who::Publish])?;
             let flag = stop.flag();
@@ -145,19 +150,9 @@ pub fn open(
                 position: positions[&Who::Publish],
                 sealed: directory.start.seq,
             })?;
-            let record_max = config
-                .limits
-                .record_max
-                .map_or(u64::from(u32::MAX), |most| most.0);
-            let record_max = usize::try_from(record_max).unwrap_or(usize::MAX);
-            let topic = Topic {
-                partitions: 1,
-                record_max,
-            };
-            let names = topic_names(config, ledger, positions[&Who::Publish])?;
             (
                 Box::new(publisher),
-                names.into_iter().map(|name| (name, topic)).collect(),
+                without_kafka(config, ledger, positions[&Who::Publish])?,
             )
         }
     };
@@ -174,7 +169,7 @@ pub fn open(
             relief.control = Some(follower.control());
             Some(Box::new(Closing {
                 follower,
-                flush: flush_archive,
+                flush: options.flush_archive,
                 relief: relief.clone(),
             }) as Box<dyn Follower>)
         }
@@ -192,6 +187,21 @@ pub fn open(
     }))
 }
 
+/// Topics that are not Kafka's: one partition each.
+fn without_kafka(
+    config: &Config,
+    facts: &dyn Facts,
+    published: Seq,
+) -> Result<BTreeMap<String, Topic>, Fault> {
+    let record_max = (config.limits.record_max).map_or(u64::from(u32::MAX), |most| most.0);
+    let topic = Topic {
+        partitions: 1,
+        record_max: usize::try_from(record_max).unwrap_or(usize::MAX),
+    };
+    let names = topic_names(config, facts, published)?;
+    Ok(names.into_iter().map(|name| (name, topic)).collect())
+}
+
 /// Every topic that is configured or still named in the journal.
 fn topic_names(config: &Config, facts: &dyn Facts, published: Seq) -> Result<Vec<String>, Fault> {
     let configured = config
@@ -204,6 +214,15 @@ fn topic_names(config: &Config, facts: &dyn Facts, published: Seq) -> Result<Vec
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Publishes nowhere: what is sealed counts as published (see [`Options::discard`]).
+struct Discarding;
+
+impl Follower for Discarding {
+    fn advance(&mut self, upto: Seq) -> Result<Seq, Fault> {
+        Ok(upto)
+    }
 }
 
 /// An archive that may upload what waits before the end.

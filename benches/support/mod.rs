@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each bench uses a part")]
 
+pub mod machine;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -15,7 +17,8 @@ use deltapoll::clock;
 pub const PATH: &str = "/lol/league/v4/challengerleagues/by-queue/RANKED_SOLO_5x5";
 /// How often something is looked at.
 pub const LOOK: Duration = Duration::from_millis(10);
-const SEED: u64 = 7;
+/// Decides everything that the simulation leaves to chance.
+pub const SEED: u64 = 7;
 /// How long the simulation may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -102,6 +102,7 @@ pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<E
         workers,
         rounds: None,
         flush_archive: args.flush_archive,
+        discard: false,
     };
     let work = Work {
         inputs: found,

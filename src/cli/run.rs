@@ -75,6 +75,7 @@ pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<E
         workers,
         rounds: args.rounds(),
         flush_archive: args.flush_archive,
+        discard: false,
     };
     let ended = run::run(config, options, None, &stop, &status);
     drop(live);

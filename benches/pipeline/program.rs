@@ -1,0 +1,225 @@
+//! The program as it is measured: its configuration, its process, and what /proc says of it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltapoll::run::Options;
+use deltapoll::status::Status;
+use deltapoll::stop::Stop;
+use deltapoll::{clock, config, log, memory, run};
+
+use crate::support::{Killed, PATH};
+
+/// Linux says so to every program.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// The default of `checkpoint.max`; it must not be shorter than `min`.
+const CHECKPOINT_MAX: Duration = Duration::from_secs(1);
+
+/// Where changes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sink {
+    /// Nowhere: what is sealed counts as published
+    Null,
+    /// The local topic log
+    Local,
+    /// A broker
+    Kafka,
+    /// A broker, and an archive in a directory
+    #[value(name = "kafka+archive")]
+    KafkaAndArchive,
+}
+
+impl Sink {
+    pub fn needs_broker(self) -> bool {
+        matches!(self, Sink::Kafka | Sink::KafkaAndArchive)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Sink::Null => "null",
+            Sink::Local => "local",
+            Sink::Kafka => "kafka",
+            Sink::KafkaAndArchive => "kafka+archive",
+        }
+    }
+}
+
+/// What is configured.
+#[derive(Clone)]
+pub struct Setup<'a> {
+    /// Of the instance and of its topic.
+    pub name: String,
+    pub port: u16,
+    /// A cell for each; none: one cell, of the simulation's first platform.
+    pub platforms: &'a [&'a str],
+    pub every: Duration,
+    pub sink: Sink,
+    pub bootstrap: &'a str,
+    pub checkpoint_min: Duration,
+    pub partitions: u32,
+    pub workers: usize,
+    pub rounds: u64,
+}
+
+/// A name that no run before this one had.
+pub fn fresh_name() -> String {
+    format!("bench-{}", clock::unix_ms())
+}
+
+impl Setup<'_> {
+    fn toml(&self, dir: &Path) -> String {
+        let (name, port) = (&self.name, self.port);
+        let data_dir = dir.join("data");
+        let every = humantime::format_duration(self.every);
+        let min = humantime::format_duration(self.checkpoint_min);
+        let max = humantime::format_duration(self.checkpoint_min.max(CHECKPOINT_MAX));
+        let mut text = format!(
+            "name = {name:?}\n\
+             data_dir = {data_dir:?}\n\
+             checkpoint = {{ min = \"{min}\", max = \"{max}\" }}\n\
+             [source.challenger]\n\
+             every = \"{every}\"\n\
+             records = \"/entries\"\n\
+             key = [\"/puuid\"]\n\
+             topic = {name:?}\n"
+        );
+        let mut add = |part: &str| text.push_str(part);
+        match self.platforms {
+            [] => add(&format!("url = \"http://127.0.0.1:{port}{PATH}\"\n")),
+            platforms => add(&format!(
+                "url = \"http://127.0.0.1:{port}/{{platform}}{PATH}\"\n\
+                 vars = {{ platform = {platforms:?} }}\n\
+                 record_key = \"{{platform}}:{{key}}\"\n"
+            )),
+        }
+        if self.sink.needs_broker() {
+            add(&format!(
+                "[kafka]\n\
+                 bootstrap = {:?}\n\
+                 properties = {{ \"compression.type\" = \"lz4\" }}\n\
+                 create = {{ partitions = {}, replication = 1 }}\n",
+                self.bootstrap, self.partitions
+            ));
+        }
+        if self.sink == Sink::KafkaAndArchive {
+            let archive = dir.join("archive");
+            writeln!(text, "[archive]\nurl = \"file://{}\"", archive.display())
+                .expect("strings take everything");
+        }
+        text
+    }
+}
+
+/// The running program; its files are in a directory that the caller throws away.
+pub struct Program {
+    pub process: Killed,
+    output: PathBuf,
+}
+
+impl Program {
+    /// Starts it: the release binary, except for what the release binary cannot do.
+    pub fn start(setup: &Setup, dir: &Path) -> io::Result<Program> {
+        let file = dir.join("deltapoll.toml");
+        fs::write(&file, setup.toml(dir))?;
+        let (workers, rounds) = (setup.workers.to_string(), setup.rounds.to_string());
+        let mut command = if setup.sink == Sink::Null {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("--discarding").arg(&file);
+            command
+        } else {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_deltapoll"));
+            command.arg("run").arg("--config").arg(&file);
+            command
+        };
+        let output = dir.join("output");
+        let file = fs::File::create(&output)?;
+        let process = command
+            .args(["--workers", &workers, "--rounds", &rounds])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        Ok(Program {
+            process: Killed(process),
+            output,
+        })
+    }
+
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.process.0.try_wait()?.is_some())
+    }
+
+    /// Waits for its end, and returns what it said.
+    ///
+    /// # Errors
+    /// When it failed: with what it said.
+    pub fn end(mut self) -> io::Result<String> {
+        let status = self.process.0.wait()?;
+        let output = fs::read_to_string(&self.output)?;
+        match status.success() {
+            true => Ok(output),
+            false => Err(io::Error::other(format!("{status}:\n{output}"))),
+        }
+    }
+}
+
+/// The program that publishes nowhere, in this process.
+pub fn discarding(file: &Path, workers: usize, rounds: u64) -> ExitCode {
+    // As the shipped program does.
+    memory::set_up();
+    log::init(log::Format::Text, log::Level::Info);
+    let options = Options {
+        workers,
+        rounds: Some(rounds),
+        flush_archive: false,
+        discard: true,
+    };
+    let run = || {
+        let config = config::read(file)?;
+        config::check(&config)?;
+        let status: Arc<Status> = Status::new(&config);
+        run::run(&config, options, None, &Stop::default(), &status)
+    };
+    match run() {
+        Ok(ended) if ended.good => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(fault) => {
+            log::report(&fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy)]
+pub struct Used {
+    pub cpu_seconds: f64,
+    /// `None`: it ends, or has ended.
+    pub peak_bytes: Option<u64>,
+    /// It has ended, and nobody has waited for it yet.
+    pub ended: bool,
+}
+
+/// Of the process `pid`, or of `self`; an ended process that nobody waited for still has its CPU time.
+pub fn used(pid: &str) -> io::Result<Used> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok());
+    let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
+        return Err(io::Error::other("/proc/PID/stat is not as on Linux"));
+    };
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(Used {
+        cpu_seconds: (user + system) / TICKS_PER_SECOND,
+        peak_bytes: peak.map(|kibibytes| kibibytes * 1024),
+        ended: fields[0] == "Z",
+    })
+}
