@@ -12,6 +12,7 @@ use crate::dataflow::message::Counts;
 use crate::fault::Fault;
 use crate::io::json::canonical::Canonical;
 use crate::io::json::extract;
+use crate::io::json::hash::RecordKey;
 use crate::snapshot::{CellPlan, Plan, Tally};
 
 use super::SharedState;
@@ -218,15 +219,25 @@ impl Decider {
     fn is_publishable(cell: &CellPlan, entry: &[u8]) -> bool {
         // Header names, numbers and framing of a record; the broker counts them too.
         const OVERHEAD_BYTES: usize = 256;
-        let key = record_key(cell, entry);
+        // Beside the key, and more than it is.
+        const EVENT_BYTES: usize = 64;
+        let names = cell.source.len() + cell.label.len() + OVERHEAD_BYTES;
+        // Nearly all are so far below that their keys need not be looked at: a key is a part of its
+        // entry, and a removal event has every character of it as six, at most.
+        let key_max = cell.key_prefix.len() + entry.len() + cell.key_suffix.len();
+        let event_max = EVENT_BYTES + 6 * key_max;
+        if key_max + entry.len().max(event_max) + names <= cell.record_max {
+            return true;
+        }
+        let mut keys = RecordKeys::new(cell);
+        let key = keys.of(entry);
         // Its removal has to be publishable too, whenever that is.
         let event = match cell.removed {
-            Removed::Event => removal_event(&key).len(),
+            Removed::Event => removal_event(key).len(),
             Removed::Tombstone | Removed::Ignore => 0,
         };
         let value = entry.len().max(event);
-        let names = cell.source.len() + cell.label.len();
-        let bytes = key.len() + value + names + OVERHEAD_BYTES;
+        let bytes = key.len() + value + names;
         bytes <= cell.record_max || fail::broken("r11")
     }
 
@@ -272,12 +283,13 @@ fn note_new(
     entries: &Entries,
     pending: &[Pending],
 ) {
+    let mut record_keys = RecordKeys::new(cell);
     let mut keys = Vec::new();
     let mut ends = Vec::with_capacity(pending.len());
     for pending in pending {
         if cell.keeps_keys() {
             let (_, entry) = entries.entry(pending.at());
-            keys.extend_from_slice(record_key(cell, entry).as_bytes());
+            keys.extend_from_slice(record_keys.of(entry).as_bytes());
         }
         ends.push(keys.len());
     }
@@ -307,16 +319,25 @@ struct Found {
     refreshed: Vec<(KeyHash, Fingerprint)>,
 }
 
-/// The record key of an entry that `extract` found a key in.
-pub fn record_key(cell: &CellPlan, entry: &[u8]) -> String {
-    let mut key = cell.key_prefix.clone();
-    let scanned = extract::scan(entry, &cell.keys, |entry| {
-        let bytes = entry.key.expect("extract found a key in these bytes");
-        key.push_str(std::str::from_utf8(bytes).expect("extract checks UTF-8"));
-    });
-    scanned.expect("extract accepted these bytes");
-    key.push_str(&cell.key_suffix);
-    key
+/// The record keys of entries that `extract` found a key in, in one reused buffer.
+pub struct RecordKeys<'p> {
+    keys: extract::Keys<'p>,
+    record: RecordKey,
+}
+
+impl<'p> RecordKeys<'p> {
+    pub fn new(cell: &'p CellPlan) -> RecordKeys<'p> {
+        RecordKeys {
+            keys: extract::Keys::new(&cell.keys),
+            record: RecordKey::new(&cell.key_prefix, &cell.key_suffix),
+        }
+    }
+
+    pub fn of<'a>(&'a mut self, entry: &'a [u8]) -> &'a str {
+        let key = self.keys.of(entry);
+        let key = key.expect("extract found a key in these bytes");
+        std::str::from_utf8(self.record.of(key)).expect("extract checks UTF-8")
+    }
 }
 
 fn damaged(error: deltapoll_state::error::Error) -> Fault {

@@ -5,7 +5,7 @@ use crate::config::Removed;
 use crate::io::kafka::murmur2::partition_of;
 use crate::snapshot::{CellPlan, Plan};
 
-use super::decide::{record_key, removal};
+use super::decide::{RecordKeys, removal};
 use super::entries::Entries;
 
 /// A batch is closed when it is this long: small enough to cut a large epoch into transactions and
@@ -107,9 +107,10 @@ impl Encoder {
     pub fn next(&mut self, plan: &Plan) -> Option<Vec<u8>> {
         let state = self.0.as_mut()?;
         let cell = &plan.cells[state.index];
+        let mut keys = RecordKeys::new(cell);
         while state.builder.bytes() < BATCH_BYTES {
             if let Some(pending) = state.pending.next() {
-                state.push_entry(cell, &pending);
+                state.push_entry(cell, &mut keys, &pending);
             } else if let Some(gone) = state.gone.next() {
                 state.push_gone(cell, &gone);
             } else {
@@ -123,9 +124,9 @@ impl Encoder {
 }
 
 impl State {
-    fn push_entry(&mut self, cell: &CellPlan, pending: &Pending) {
+    fn push_entry(&mut self, cell: &CellPlan, keys: &mut RecordKeys<'_>, pending: &Pending) {
         let (row, entry) = self.entries.entry(pending.at());
-        let key = record_key(cell, entry);
+        let key = keys.of(entry);
         self.builder.push(&Change {
             kind: pending.kind(),
             partition: partition_of(key.as_bytes(), cell.partitions),
@@ -135,7 +136,7 @@ impl State {
                 canon: pending.canon,
                 rule: cell.rule,
             },
-            key: &key,
+            key,
             value: Some(entry),
             silent: false,
         });

@@ -76,6 +76,26 @@ pub fn scan(
     Ok(counts)
 }
 
+/// Finds the keys of single entries that [`scan`] has accepted, without checking them again.
+pub struct Keys<'k>(Finder<'k>);
+
+impl<'k> Keys<'k> {
+    /// The first of these pointers that is a key counts.
+    #[must_use]
+    pub fn new(keys: &'k [Pointer]) -> Keys<'k> {
+        Keys(Finder::new(keys))
+    }
+
+    /// The key of an entry; `None`: it has none, or is no entry.
+    pub fn of<'a>(&'a mut self, entry: &'a [u8]) -> Option<&'a [u8]> {
+        if entry.is_empty() {
+            return None;
+        }
+        self.0.entry(entry, 0).ok()?;
+        self.0.key(entry)
+    }
+}
+
 /// The start of the next entry, or the end of the piece.
 fn after_comma(piece: &[u8], at: usize) -> Result<usize, Malformed> {
     let at = find::solid(piece, at);
