@@ -20,10 +20,12 @@ def main():
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--settle", type=int, required=True)
     parser.add_argument("--skipped", default="")
+    parser.add_argument("--given", action="store_true", help="the binary was not built here")
     args = parser.parse_args()
     facts = {
         "command": args.command,
         "commit": said("git", "rev-parse", "--short", "HEAD"),
+        "binary_given": args.given,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(),
         "runs": args.runs,

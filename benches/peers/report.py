@@ -91,15 +91,16 @@ def summary(runs):
 def section(facts, run, result):
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    how = f"""The same simulated API ({run["entries"]:,} entries, in a new order each time, seed {facts["seed"]})
-        and the same broker for all; {run["polls"]} polls back to back until all is published, after one that
+    how = f"""The same simulated API ({run["entries"]:,} entries of {run["body_bytes"] // run["entries"]} bytes,
+        in a new order each time, seed {facts["seed"]}) and the same broker for all; {run["polls"]} polls back to back until all is published, after one that
         loads and {facts["settle"]} that settle; acks=all, 4 partitions, lz4. Medians of {facts["runs"]}
         interleaved runs. CPU: seconds (user and system, the peer's process only) per million polled entries,
         and in brackets how many times Deltapoll's: below 1 is cheaper than Deltapoll, and less than 30 %
         apart is no difference on such a machine. What else the machine does shows in entries/s more than in
         CPU."""
-    made = f"""Made by `{facts["command"]}` at commit {facts["commit"]} on {facts["date"]}, on
-        {machine["cores"]} shared cores ({machine["cpu"]}) that also run the simulated API and the broker.
+    built = "a binary that was given" if facts["binary_given"] else "a binary of that commit"
+    made = f"""Made by `{facts["command"]}` at commit {facts["commit"]} with {built} on
+        {facts["date"]}, on {machine["cores"]} shared cores ({machine["cpu"]}) that also run the simulated API and the broker.
         Versions: {versions}."""
     parts = [filled(how), "\n".join(table(facts, result)), NOTES.rstrip(), filled(made)]
     return "\n\n".join(parts)
