@@ -48,6 +48,7 @@ use crate::io::kafka::look::Seen;
 use crate::io::kafka::{incarnation, partition_of, topics};
 use crate::io::lineage;
 use crate::ledger::Ledger;
+use crate::snapshot::Place;
 
 use standing::{Mapped, Standing, standings};
 
@@ -329,6 +330,10 @@ fn write(
             Some(wanted) => wanted.fact(),
             None => (part.known.fact().0, None),
         });
+        if part.wanted.is_none() {
+            // Its number may be another cell's one day, which has come nowhere.
+            facts.push((Place::fact(cell), None));
+        }
     }
     for topic in done.tombstones.keys() {
         facts.push((format!("{OLD_TOPIC}{topic}"), Some(seq.to_string())));

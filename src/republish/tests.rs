@@ -90,6 +90,8 @@ fn polled(config: &Config, at: &std::path::Path) -> (CellId, CellId) {
     let topic = serde_json::to_string(&topic).unwrap();
     let mut facts = vec![
         (validators_fact(s), Some("old".to_owned())),
+        (Place::fact(s), Some("1".to_owned())),
+        (Place::fact(other), Some("1".to_owned())),
         (topics::fact("s"), Some(topic.clone())),
         (topics::fact("other"), Some(topic)),
     ];
@@ -408,4 +410,6 @@ fn r32_cells_that_are_no_longer_configured_leave_with_what_only_the_journal_has_
     let after = identity::assign(&new, &directory.ledger).unwrap();
     assert_eq!((after.gone.len(), after.cells.len()), (0, 1));
     assert_eq!(directory.ledger.get(&validators_fact(s)), None);
+    assert_eq!(directory.ledger.get(&Place::fact(s)), None);
+    assert!(directory.ledger.get(&Place::fact(other)).is_some());
 }
