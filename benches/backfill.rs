@@ -22,12 +22,15 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use support::LOOK;
+use support::used::used;
+
+mod support;
+
 const SEED: u64 = 7;
 /// 2026-08-01T00:00:00Z, in Unix seconds: when the first snapshot was polled.
 const BEGIN: usize = 1_785_542_400;
 const WORKERS: [usize; 2] = [1, 2];
-/// Linux says so to every program.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Parser)]
 #[command(name = "backfill")]
@@ -149,17 +152,14 @@ fn backfill(dir: &Path, workers: usize) -> io::Result<Run> {
     }
 }
 
-/// Waits until the process has ended; what ended and nobody waited for still has its CPU time.
+/// Waits until the process has ended.
 fn cpu_at_end(process: u32) -> io::Result<f64> {
     loop {
-        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        if fields.first() == Some(&"Z") {
-            let ticks = |at: usize| fields[at].parse::<f64>().map_err(io::Error::other);
-            return Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND);
+        let used = used(&process.to_string())?;
+        if used.ended {
+            return Ok(used.cpu_seconds);
         }
-        clock::pause(std::time::Duration::from_millis(10));
+        clock::pause(LOOK);
     }
 }
 

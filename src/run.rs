@@ -274,7 +274,11 @@ fn start(
     })
 }
 
-fn runtime() -> Result<Runtime, Fault> {
+/// Where requests are made.
+///
+/// # Errors
+/// When there can be no thread for them.
+pub fn runtime() -> Result<Runtime, Fault> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("io")

@@ -15,9 +15,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::{ClientConfig, Offset};
 use serde_json::{Value, json};
 
-use crate::program::{fresh_name, used};
+use crate::program::fresh_name;
 use crate::reader::Reader;
 use crate::spread::{Spread, milliseconds};
+use crate::support::used::used;
 
 /// What one fsync makes durable: about the frame of a small epoch.
 const BLOCK: [u8; 4096] = [7; 4096];

@@ -12,7 +12,8 @@ use std::time::Instant;
 use deltapoll::clock;
 use serde_json::{Value, json};
 
-use crate::program::{Program, Setup, used};
+use crate::program::{Program, Setup};
+use crate::support::used::used;
 use crate::support::{LOOK, PATH, Simulation};
 
 /// What is polled.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 pub mod machine;
+pub mod used;
 
 use std::fs;
 use std::io::{self, Read, Write};

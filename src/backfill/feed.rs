@@ -23,8 +23,9 @@ use crate::log;
 use crate::snapshot::{Outcome, PollId, Snapshot, Stored, Verdict};
 use crate::status::{Polled, Status};
 
-use super::inputs::{Input, Location};
+use super::inputs::Input;
 use super::letters::Letters;
+use super::places::Location;
 use super::read::{self, Cut, Form, Reading};
 use super::{Done, OnBad};
 
@@ -212,7 +213,8 @@ impl Admission {
             if *self.stop.borrow() {
                 return;
             }
-            let expected = match is_compressed(&input) {
+            let name = input.place.name.as_deref().unwrap_or_default();
+            let expected = match read::without_compression(name).is_some() {
                 true => input.size.saturating_mul(EXPANSION),
                 false => input.size,
             };
@@ -238,13 +240,6 @@ impl Admission {
             }
         }
     }
-}
-
-fn is_compressed(input: &Input) -> bool {
-    let name = input.place.name.as_deref().unwrap_or_default();
-    [".gz", ".zst", ".zstd"]
-        .iter()
-        .any(|end| name.ends_with(end))
 }
 
 /// Opens what is stored there.

@@ -4,31 +4,17 @@
 //! decided then, and what is not is counted. Snapshots come in order of their time, then of their name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use tokio::runtime::Handle;
 
 use crate::config::cell::{Cell, expand};
 use crate::config::{Config, secret};
 use crate::fault::Fault;
-use crate::io::object::{Listed, Objects};
 use crate::snapshot::Place;
 
-use super::pattern::{Pattern, Said, split};
+use super::pattern::{Pattern, Said};
+use super::places::{self, Location, Looked};
 use super::read::Form;
-
-/// What a directory is looked through for, when no pattern says it.
-const ENDINGS: [(&str, Form); 4] = [
-    (".json", Form::Json),
-    (".ndjson", Form::Lines),
-    (".jsonl", Form::Lines),
-    (".avro", Form::Avro),
-];
-const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
 
 /// One stored snapshot.
 #[derive(Clone, Debug)]
@@ -43,26 +29,6 @@ pub struct Input {
     pub form: Form,
     /// Where it is.
     pub location: Location,
-}
-
-/// Where a snapshot is stored.
-#[derive(Clone, Debug)]
-pub enum Location {
-    /// In a file.
-    File(PathBuf),
-    /// In a bucket, under a name.
-    Object(Arc<Objects>, String),
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Location::File(path) => write!(f, "{}", path.display()),
-            Location::Object(objects, name) => {
-                write!(f, "{}/{name}", secret::address(objects.url()))
-            }
-        }
-    }
 }
 
 /// What was found.
@@ -212,10 +178,10 @@ fn look(
         pattern,
         files,
         only,
-    } = look_through(config, path, runtime)?;
+    } = places::look(config, path, runtime)?;
     source.check(pattern.iter().flat_map(Pattern::vars))?;
     inputs.by_file_time |= !pattern.as_ref().is_some_and(Pattern::has_time);
-    let before = inputs.files.len();
+    let (before, mut unmatched, mut foreign) = (inputs.files.len(), 0, 0);
     for (file, location) in files {
         let name = file.name.rsplit('/').next().unwrap_or_default();
         let said = match &pattern {
@@ -224,17 +190,18 @@ fn look(
                 read.map_err(|reason| format!("{location}: {reason}"))?
             }
             None => {
-                let read = only || (!name.starts_with('.') && form(name).is_some());
+                let read = only || (!name.starts_with('.') && Form::of(name).is_some());
                 read.then(Said::default)
             }
         };
         let Some(said) = said else {
-            inputs.unmatched += 1;
+            unmatched += 1;
             continue;
         };
         let index = match source.cell(&said) {
             Ok(index) => index,
             Err(cell) => {
+                foreign += 1;
                 *inputs.foreign.entry(cell).or_default() += 1;
                 continue;
             }
@@ -246,167 +213,20 @@ fn look(
                 name: Some(file.name.clone()),
             },
             size: file.size,
-            form: form(name).unwrap_or(Form::Json),
+            form: Form::of(name).unwrap_or(Form::Json),
             location,
         });
     }
-    if inputs.files.len() == before && inputs.foreign.is_empty() {
+    inputs.unmatched += unmatched;
+    if inputs.files.len() == before && foreign == 0 {
         let hint = pattern.as_ref().map_or("", Pattern::hint);
-        return Err(match inputs.unmatched {
+        return Err(match unmatched {
             0 => "there is nothing".into(),
             1 => format!("the one file there does not match{hint}"),
             other => format!("none of the {other} files there matches{hint}"),
         });
     }
     Ok(())
-}
-
-/// How entries are written in a file of this name, if it is one of those that are read.
-fn form(name: &str) -> Option<Form> {
-    let plain = COMPRESSED
-        .iter()
-        .find_map(|end| name.strip_suffix(end))
-        .unwrap_or(name);
-    let known = ENDINGS.iter().find(|(end, _)| plain.ends_with(end));
-    known.map(|(_, form)| *form)
-}
-
-/// What is there.
-struct Looked {
-    pattern: Option<Pattern>,
-    files: Vec<(Listed, Location)>,
-    /// Whether it is a single file, which is named.
-    only: bool,
-}
-
-fn look_through(config: &Config, path: &str, runtime: &Handle) -> Result<Looked, String> {
-    match path.split_once("://") {
-        None => in_directory(path),
-        Some(("file", path)) => in_directory(path),
-        Some((scheme @ ("gs" | "s3"), _)) => in_bucket(config, scheme, path, runtime),
-        Some(_) => {
-            Err("write a path, file:///path, gs://bucket/prefix or s3://bucket/prefix".into())
-        }
-    }
-}
-
-fn in_bucket(
-    config: &Config,
-    scheme: &str,
-    path: &str,
-    runtime: &Handle,
-) -> Result<Looked, String> {
-    let last = path.trim_end_matches('/').rsplit_once('/');
-    let (under, pattern, only) = match (split(path), last) {
-        (Some((under, pattern)), _) => (under, Some(Pattern::parse(pattern)?), None),
-        (None, Some((under, name))) if form(name).is_some() => (under, None, Some(name)),
-        (None, _) => (path, None, None),
-    };
-    // The archive's credentials, where it is of the same kind; the environment's otherwise.
-    let archive = config.archive.as_ref();
-    let archive = archive.filter(|a| a.url.starts_with(&format!("{scheme}://")));
-    let options = archive.map(|a| a.options.clone()).unwrap_or_default();
-    let objects = Objects::open(under, &options, runtime.clone());
-    let objects = objects.map_err(|fault| fault.message.replace("archive.url ", ""))?;
-    let mut listed = Vec::new();
-    match only {
-        Some(name) => listed.extend(objects.stat(name).map_err(|trouble| trouble.message)?),
-        None => {
-            let each = |file| {
-                listed.push(file);
-                ControlFlow::Continue(())
-            };
-            objects.list("", each).map_err(|trouble| trouble.message)?;
-        }
-    }
-    let objects = Arc::new(objects);
-    let located = listed.into_iter().map(|file| {
-        let location = Location::Object(objects.clone(), file.name.clone());
-        (file, location)
-    });
-    Ok(Looked {
-        pattern,
-        files: located.collect(),
-        only: only.is_some(),
-    })
-}
-
-fn in_directory(path: &str) -> Result<Looked, String> {
-    // What is there is meant as it is, whatever is in its name.
-    let there = std::fs::metadata(path);
-    let mut files = Vec::new();
-    let (pattern, only) = match (there, split(path)) {
-        (Ok(meta), _) if meta.is_dir() => {
-            walk(Path::new(path), "", usize::MAX, &mut files)?;
-            (None, false)
-        }
-        (Ok(meta), _) => {
-            let path = Path::new(path);
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            files.push((
-                listed(name.into_owned(), &meta),
-                Location::File(path.to_owned()),
-            ));
-            (None, true)
-        }
-        (Err(_), Some((under, pattern))) => {
-            // Only `**` goes on into directories below what the pattern names.
-            let levels = match pattern.contains("**") {
-                true => usize::MAX,
-                false => pattern.matches('/').count(),
-            };
-            let pattern = Pattern::parse(pattern)?;
-            let under = if under.is_empty() { "." } else { under };
-            walk(Path::new(under), "", levels, &mut files)?;
-            (Some(pattern), false)
-        }
-        (Err(error), None) => return Err(error.to_string()),
-    };
-    Ok(Looked {
-        pattern,
-        files,
-        only,
-    })
-}
-
-/// Finds the files in a directory and `levels` below it. Links to directories are not followed: they may
-/// lead back.
-fn walk(
-    directory: &Path,
-    prefix: &str,
-    levels: usize,
-    files: &mut Vec<(Listed, Location)>,
-) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", directory.display());
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type().map_err(failed)?.is_dir() {
-            if levels > 0 {
-                walk(&path, &format!("{name}/"), levels - 1, files)?;
-            }
-            continue;
-        }
-        // A link that leads nowhere is a file that cannot be read: told when its turn comes.
-        let meta = std::fs::metadata(&path)
-            .or_else(|_| entry.metadata())
-            .map_err(failed)?;
-        if !meta.is_dir() {
-            files.push((listed(name, &meta), Location::File(path)));
-        }
-    }
-    Ok(())
-}
-
-fn listed(name: String, meta: &std::fs::Metadata) -> Listed {
-    let modified = meta.modified().ok();
-    let modified = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    Listed {
-        name,
-        size: meta.len(),
-        modified: modified.map_or(0, |at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
-    }
 }
 
 #[cfg(test)]

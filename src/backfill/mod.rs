@@ -7,6 +7,7 @@
 //! Layout, in reading order:
 //!
 //! * [`pattern`]: what names say: cell and time.
+//! * [`places`]: where they are stored, and what is there.
 //! * [`inputs`]: which snapshots there are, in which order.
 //! * [`read`]: a file, decompressed and cut into pieces.
 //! * [`avro`]: the entries of an Avro object file.
@@ -20,6 +21,7 @@ pub mod feed;
 pub mod inputs;
 pub mod letters;
 pub mod pattern;
+pub mod places;
 pub mod read;
 
 use std::fmt;

@@ -29,6 +29,31 @@ pub enum Form {
     Avro,
 }
 
+/// What names end in, before what says that they are compressed.
+const ENDINGS: [(&str, Form); 4] = [
+    (".json", Form::Json),
+    (".ndjson", Form::Lines),
+    (".jsonl", Form::Lines),
+    (".avro", Form::Avro),
+];
+const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
+
+impl Form {
+    /// How entries are written in a file of this name, if it is one of those that are read.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Form> {
+        let plain = without_compression(name).unwrap_or(name);
+        let known = ENDINGS.iter().find(|(end, _)| plain.ends_with(end));
+        known.map(|(_, form)| *form)
+    }
+}
+
+/// The name without its last ending, if that says that the file is compressed.
+#[must_use]
+pub fn without_compression(name: &str) -> Option<&str> {
+    COMPRESSED.iter().find_map(|end| name.strip_suffix(end))
+}
+
 /// How files are to be read.
 #[derive(Clone, Debug)]
 pub struct Reading {

@@ -29,7 +29,8 @@ SOURCE is a file, a directory, a prefix (gs://, s3://, file://), or a pattern of
 
 In a pattern {var} is a var of the source, {time:FORMAT} says when the snapshot was polled (%Y %m %d %H %M
 %S %y %j %s %f %3f %b %B %F %T %z; UTC without %z), {time} is RFC 3339 or Unix seconds or milliseconds; *
-is anything within a name, ** anything at all, ? a character. Without {time} the file's own time counts.
+is anything within a name, ** anything at all, ? a character. Without {time} the file's own time counts: a
+copy that is made later is a newer snapshot.
 
 Files are answers as the API gave them (.json; the list is where the source's `records` says), an entry a
 line (.ndjson, .jsonl), or an entry a record (.avro, as a Kafka Connect sink writes them; the `value` of
@@ -74,11 +75,7 @@ pub struct Args {
 pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<ExitCode, Fault> {
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Fault::failed(format!("cannot start the I/O thread: {error}")))?;
+    let runtime = run::runtime()?;
     let found = inputs::find(
         config,
         args.source.as_deref(),
