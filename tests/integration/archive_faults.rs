@@ -424,14 +424,19 @@ fn crash_r25_at_every_step_of_a_put_to_a_directory_the_archive_is_the_topic() {
     );
 }
 
+/// Copies what is archived while more is being written: objects stay once they are there, staging
+/// files (`name#n`) go at any time.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if name.to_string_lossy().contains('#') {
+            continue;
+        }
+        match path.is_dir() {
+            true => copy(&path, &to.join(name)),
+            false => drop(std::fs::copy(&path, to.join(name)).unwrap()),
         }
     }
 }
