@@ -9,8 +9,8 @@ use bytes::Bytes;
 use deltapoll_state::fail;
 
 use super::envelope::{Envelope, What};
-use super::skim::{Fault, Skim};
-use super::{Malformed, Pointer, WRONG_BRACKET, is_scalar, is_space, pieces, shown};
+use super::marks::{Carry, Marks};
+use super::{Malformed, Nest, Pointer, WRONG_BRACKET, is_scalar, is_space, pieces, shown};
 
 /// A piece is about this long: a share of work that is worth sending to another worker.
 pub const PIECE_BYTES: usize = 256 << 10;
@@ -21,6 +21,8 @@ pub struct Cutter {
     envelope: Envelope,
     place: Place,
     list_found: bool,
+    /// What the bytes of the list so far leave to the next.
+    carry: Carry,
     /// Without memory while it is empty.
     piece: Vec<u8>,
     piece_bytes: usize,
@@ -41,8 +43,10 @@ enum Place {
     After,
     /// Within a number or literal.
     Scalar,
-    /// Within a string, an object or an array.
-    Within(Skim),
+    /// Within a string.
+    Text,
+    /// Within an object or an array.
+    Within(Nest),
 }
 
 impl Cutter {
@@ -53,6 +57,7 @@ impl Cutter {
             envelope: Envelope::new(records),
             place: Place::Envelope,
             list_found: false,
+            carry: Carry::default(),
             piece: Vec::new(),
             piece_bytes,
             offset: 0,
@@ -88,7 +93,7 @@ impl Cutter {
         }
         match self.place {
             Place::Envelope => self.envelope.finish(self.list_found).or_else(end)?,
-            Place::Within(skim) if skim.in_text() => {
+            _ if self.carry.in_text() => {
                 end("the answer is cut short, within a string of the list".into())?;
             }
             _ => end("the answer is cut short, within the list".into())?,
@@ -124,15 +129,24 @@ impl Cutter {
         pieces: &mut Vec<Bytes>,
     ) -> Result<usize, (usize, What)> {
         let mut at = at;
+        let mut marks = Marks::new(chunk, at, self.carry);
         // What `piece` lacks of the chunk starts here; between two pieces nothing is wanted.
         let mut from = (!self.piece.is_empty()).then_some(at);
         while let Some(byte) = chunk.get(at) {
             match self.place {
-                Place::Within(mut skim) => {
-                    let ended = skim.run(chunk, at).map_err(named)?;
-                    self.place = ended.map_or(Place::Within(skim), |_| Place::After);
+                Place::Within(mut nest) => {
+                    let ended = skip(&mut nest, &mut marks, chunk, at)?;
+                    self.place = ended.map_or(Place::Within(nest), |_| Place::After);
                     at = ended.unwrap_or(chunk.len());
                     if ended.is_some() {
+                        self.entry_ended(chunk, at, &mut from, pieces);
+                    }
+                }
+                Place::Text => {
+                    let quote = marks.quote_from(at);
+                    at = quote.map_or(chunk.len(), |quote| quote + 1);
+                    if quote.is_some() {
+                        self.place = Place::After;
                         self.entry_ended(chunk, at, &mut from, pieces);
                     }
                 }
@@ -148,6 +162,7 @@ impl Cutter {
                 }
                 Place::First | Place::After if *byte == b']' => {
                     self.place = Place::Envelope;
+                    self.carry = Carry::default();
                     self.envelope.list_closed();
                     self.keep(&chunk[from.unwrap_or(at)..at]);
                     return Ok(at + 1);
@@ -155,11 +170,14 @@ impl Cutter {
                 Place::First | Place::Next => {
                     self.place = self.entry(*byte).map_err(|what| (at, what))?;
                     from = from.or(Some(at));
+                    // What a string starts with is not what it ends with.
+                    at += usize::from(*byte == b'"');
                 }
                 Place::After if fail::broken("r04") => at += 1,
                 Place::After | Place::Envelope => return Err((at, between(*byte))),
             }
         }
+        self.carry = marks.finish();
         self.keep(&chunk[from.unwrap_or(at)..at]);
         Ok(at)
     }
@@ -167,7 +185,8 @@ impl Cutter {
     /// How the entry that starts with `byte` is skipped.
     fn entry(&self, byte: u8) -> Result<Place, What> {
         match byte {
-            b'{' | b'[' | b'"' => Ok(Place::Within(Skim::within(self.envelope.depth()))),
+            b'{' | b'[' => Ok(Place::Within(Nest::within(self.envelope.depth()))),
+            b'"' => Ok(Place::Text),
             _ if is_scalar(byte) => Ok(Place::Scalar),
             b',' | b']' => Err("a comma without an entry".into()),
             _ => Err(format!("{} where an entry should be", shown(byte)).into()),
@@ -199,8 +218,25 @@ impl Cutter {
     }
 }
 
-fn named((at, what): Fault) -> (usize, What) {
-    (at, what.into())
+/// Goes on at `at` within what `nest` is open for; returns the index after it, if it ends in `chunk`.
+fn skip(
+    nest: &mut Nest,
+    marks: &mut Marks<'_, false>,
+    chunk: &[u8],
+    at: usize,
+) -> Result<Option<usize>, (usize, What)> {
+    let mut at = at;
+    while let Some(places) = marks.some_from(at) {
+        for mark in places {
+            at = mark + 1;
+            let seen = nest.see(chunk[mark]);
+            seen.map_err(|what| (mark, what.into()))?;
+            if nest.depth == 0 {
+                return Ok(Some(at));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn between(byte: u8) -> What {

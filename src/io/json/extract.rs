@@ -10,10 +10,11 @@
 use deltapoll_state::fail;
 
 use super::escape::{self, Text};
+use super::marks::{Carry, Marks};
 use super::number;
 use super::pointer::Step;
 use super::skim::Skim;
-use super::{Malformed, Pointer, WRONG_BRACKET, find, is_scalar, shown};
+use super::{Malformed, Nest, Pointer, WRONG_BRACKET, find, is_scalar, is_space, shown};
 
 /// One entry of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +58,12 @@ pub fn scan(
         return Err(Malformed::new(fault.valid_up_to(), "not UTF-8"));
     }
     let mut finder = Finder::new(keys);
+    let mut marks = Marks::new(piece, 0, Carry::default());
     let mut counts = Counts::default();
     let mut at = find::solid(piece, 0);
     while at < piece.len() {
         let start = at;
-        at = finder.entry(piece, start)?;
+        at = finder.entry(piece, start, &mut marks)?;
         let key = finder.key(piece);
         counts.entries += 1;
         counts.keyless += u64::from(key.is_none());
@@ -91,7 +93,8 @@ impl<'k> Keys<'k> {
         if entry.is_empty() {
             return None;
         }
-        self.0.entry(entry, 0).ok()?;
+        let mut marks = Marks::new(entry, 0, Carry::default());
+        self.0.entry(entry, 0, &mut marks).ok()?;
         self.0.key(entry)
     }
 }
@@ -117,37 +120,47 @@ fn after_comma(piece: &[u8], at: usize) -> Result<usize, Malformed> {
 /// Finds the values that the key pointers name.
 struct Finder<'k> {
     keys: &'k [Pointer],
-    /// For each pointer, where the value of its first step starts; 0 = not there (no value of a
-    /// member starts at 0).
-    values: Vec<usize>,
+    /// For each pointer its first step.
+    members: Vec<Member>,
     /// Text of an escaped name or key.
     text: Vec<u8>,
 }
 
 impl<'k> Finder<'k> {
     fn new(keys: &'k [Pointer]) -> Finder<'k> {
+        let first = |pointer: &Pointer| pointer.steps().first().map(|step| Member::new(&step.name));
         Finder {
             keys,
-            values: vec![0; keys.len()],
+            members: keys
+                .iter()
+                .map(|key| first(key).unwrap_or_default())
+                .collect(),
             text: Vec::new(),
         }
     }
 
     /// Skips the entry at `at`, noting the values that keys may be in; returns the index after it.
-    fn entry(&mut self, piece: &[u8], at: usize) -> Result<usize, Malformed> {
-        self.values.fill(0);
-        let (keys, values, text) = (self.keys, &mut self.values, &mut self.text);
+    fn entry(
+        &mut self,
+        piece: &[u8],
+        at: usize,
+        marks: &mut Marks<'_, true>,
+    ) -> Result<usize, Malformed> {
+        self.forget();
         match piece[at] {
-            b'{' => members(piece, at, |name, value| {
-                for (pointer, place) in keys.iter().zip(values.iter_mut()) {
-                    if let Some(step) = pointer.steps().first()
-                        && name.is(&step.name, text)
-                    {
-                        *place = value;
-                    }
+            b'{' => {
+                marks.forget_escapes();
+                let end = nested(piece, at, marks, |colon| self.colon(piece, colon))?;
+                if marks.escapes_seen() {
+                    self.members(&piece[..end], at)?;
                 }
-            }),
-            b'[' | b'"' => skip(piece, at, 0),
+                Ok(end)
+            }
+            b'[' => nested(piece, at, marks, |_| {}),
+            b'"' => {
+                let quote = marks.quote_from(at + 1);
+                Ok(quote.ok_or_else(|| cut_short(piece))? + 1)
+            }
             byte if is_scalar(byte) => {
                 let rest = piece[at..].iter();
                 Ok(at + rest.take_while(|byte| is_scalar(**byte)).count())
@@ -159,13 +172,48 @@ impl<'k> Finder<'k> {
         }
     }
 
+    /// Notes the value behind `colon`, if a pointer's name is before it.
+    #[inline]
+    fn colon(&mut self, piece: &[u8], colon: usize) {
+        let mut before = &piece[..colon];
+        while before.last().is_some_and(|byte| is_space(*byte)) {
+            before = &before[..before.len() - 1];
+        }
+        let tail = tail(before);
+        for member in &mut self.members {
+            if (tail ^ member.tail) & member.mask == 0 {
+                member.found(before, piece, colon);
+            }
+        }
+    }
+
+    /// The same for all of an object whose names may be written with escapes.
+    fn members(&mut self, piece: &[u8], at: usize) -> Result<usize, Malformed> {
+        self.forget();
+        members(piece, at, |name, value| {
+            for (pointer, member) in self.keys.iter().zip(&mut self.members) {
+                if let Some(step) = pointer.steps().first()
+                    && name.is(&step.name, &mut self.text)
+                {
+                    member.value = value;
+                }
+            }
+        })
+    }
+
+    fn forget(&mut self) {
+        for member in &mut self.members {
+            member.value = 0;
+        }
+    }
+
     /// The key of the entry that was skipped last.
     fn key<'a>(&'a mut self, piece: &'a [u8]) -> Option<&'a [u8]> {
-        let found = self.keys.iter().zip(&self.values);
-        let found = found.filter(|(_, value)| **value != 0);
-        for (pointer, value) in found {
+        let found = self.keys.iter().zip(&self.members);
+        let found = found.filter(|(_, member)| member.value != 0);
+        for (pointer, member) in found {
             let steps = &pointer.steps()[1..];
-            let value = steps.iter().try_fold(*value, |value, step| {
+            let value = steps.iter().try_fold(member.value, |value, step| {
                 descend(piece, value, step, &mut self.text)
             });
             match value.and_then(|value| scalar_key(piece, value)) {
@@ -181,6 +229,79 @@ impl<'k> Finder<'k> {
         }
         None
     }
+}
+
+/// A member by its name, which is mostly written without escapes; the default one is nowhere.
+#[derive(Default)]
+struct Member {
+    /// The name with both quotes.
+    quoted: Vec<u8>,
+    /// Its last eight bytes as a number, whose bits in `mask` count.
+    tail: u64,
+    mask: u64,
+    /// Where the member's value starts; 0 = not there (no value of a member starts at 0).
+    value: usize,
+}
+
+impl Member {
+    fn new(name: &str) -> Member {
+        let quoted = format!("\"{name}\"").into_bytes();
+        Member {
+            tail: tail(&quoted),
+            mask: tail(&vec![0xff; quoted.len()]),
+            quoted,
+            value: 0,
+        }
+    }
+
+    /// Notes the value behind `colon`, if all of the name is before it.
+    #[cold]
+    fn found(&mut self, before: &[u8], piece: &[u8], colon: usize) {
+        if !self.quoted.is_empty() && before.ends_with(&self.quoted) {
+            self.value = find::solid(piece, colon + 1);
+        }
+    }
+}
+
+/// The last eight bytes as a number, the last one highest; what is missing is 0.
+#[inline]
+fn tail(bytes: &[u8]) -> u64 {
+    match bytes.last_chunk() {
+        Some(tail) => u64::from_le_bytes(*tail),
+        None => bytes
+            .iter()
+            .fold(0, |tail, byte| tail >> 8 | u64::from(*byte) << 56),
+    }
+}
+
+/// Skips the object or array at `at`, calling `colon` for each colon right in it; returns the index
+/// after it.
+#[inline]
+fn nested(
+    piece: &[u8],
+    at: usize,
+    marks: &mut Marks<'_, true>,
+    mut colon: impl FnMut(usize),
+) -> Result<usize, Malformed> {
+    let mut nest = Nest::default();
+    let mut at = at;
+    while let Some(places) = marks.some_from(at) {
+        for mark in places {
+            at = mark + 1;
+            match piece[mark] {
+                b':' if nest.depth == 1 => colon(mark),
+                b':' => {}
+                byte => {
+                    let seen = nest.see(byte);
+                    seen.map_err(|what| Malformed::new(mark, what))?;
+                    if nest.depth == 0 {
+                        return Ok(at);
+                    }
+                }
+            }
+        }
+    }
+    Err(cut_short(piece))
 }
 
 /// The bytes between two quotes.

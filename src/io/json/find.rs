@@ -1,34 +1,53 @@
-//! Finds the next byte that matters, eight bytes at a time in ordinary registers.
+//! Finds the next byte that matters, 16 bytes at a time.
 //!
 //! Each function returns the first index at or after `at` whose byte it looks for, or the length of
-//! `bytes`. Where a word has a zero byte, `zeros` marks the lowest one exactly; marks above it may be
-//! false, and are not used.
+//! `bytes`.
 
-const LOW: u64 = u64::MAX / 255;
-const HIGH: u64 = LOW << 7;
-/// Words looked at before a long string is handed to memchr.
-const WORDS_BEFORE_MEMCHR: usize = 4;
+use wide::u8x16;
 
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    let eight = bytes.get(at..)?.first_chunk::<8>()?;
-    Some(u64::from_le_bytes(*eight))
+const VECTOR_BYTES: usize = 16;
+/// Vectors looked at before a long string is handed to memchr, whose vectors are longer where the
+/// processor has such.
+const VECTORS_BEFORE_MEMCHR: usize = 8;
+
+/// A vector whose bytes are all set where `bytes` has `byte`.
+fn equal(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(byte))
 }
 
-/// Marks (bit 7) the bytes of `word` that are below `limit` (at most 128).
-fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(LOW * u64::from(limit)) & !word & HIGH
+/// Looks at whole vectors, at most `most` of them; `Err`: nothing in the bytes before that index.
+#[inline]
+fn vectors(
+    bytes: &[u8],
+    at: usize,
+    most: usize,
+    wanted: impl Fn(u8x16) -> u8x16,
+) -> Result<usize, usize> {
+    let mut at = at;
+    for _ in 0..most {
+        let Some(vector) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+            break;
+        };
+        let marks = wanted(u8x16::new(*vector)).to_bitmask();
+        if marks != 0 {
+            return Ok(at + marks.trailing_zeros() as usize);
+        }
+        at += VECTOR_BYTES;
+    }
+    Err(at)
 }
 
-fn zeros(word: u64) -> u64 {
-    below(word, 1)
-}
-
-fn equal(word: u64, byte: u8) -> u64 {
-    zeros(word ^ (LOW * u64::from(byte)))
-}
-
-fn first(marks: u64) -> usize {
-    (marks.trailing_zeros() / 8) as usize
+/// Looks at the bytes from `at` on where they are less than a vector.
+#[inline]
+fn last(bytes: &[u8], at: usize, wanted: impl Fn(u8x16) -> u8x16) -> usize {
+    let Some(rest) = bytes.get(at..) else {
+        return bytes.len();
+    };
+    let mut padded = [0; VECTOR_BYTES];
+    padded[..rest.len()].copy_from_slice(rest);
+    let outside = u32::MAX << rest.len();
+    let marks = wanted(u8x16::new(padded)).to_bitmask() | outside;
+    at + marks.trailing_zeros() as usize
 }
 
 fn one_by_one(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
@@ -38,47 +57,31 @@ fn one_by_one(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
 
 /// The next quote or backslash: where a string ends or an escape starts.
 pub(super) fn text_stop(bytes: &[u8], at: usize) -> usize {
-    let mut at = at;
-    for _ in 0..WORDS_BEFORE_MEMCHR {
-        let Some(word) = word(bytes, at) else {
-            return one_by_one(bytes, at, |b| matches!(b, b'"' | b'\\'));
-        };
-        let marks = equal(word, b'"') | equal(word, b'\\');
-        if marks != 0 {
-            return at + first(marks);
+    let wanted = |bytes| equal(bytes, b'"') | equal(bytes, b'\\');
+    match vectors(bytes, at, VECTORS_BEFORE_MEMCHR, wanted) {
+        Ok(found) => found,
+        Err(at) if at + VECTOR_BYTES > bytes.len() => last(bytes, at, wanted),
+        Err(at) => {
+            let found = memchr::memchr2(b'"', b'\\', &bytes[at..]);
+            found.map_or(bytes.len(), |found| at + found)
         }
-        at += 8;
     }
-    let found = memchr::memchr2(b'"', b'\\', &bytes[at..]);
-    found.map_or(bytes.len(), |found| at + found)
 }
 
 /// The next quote, backslash or control character.
 pub(super) fn strict_text_stop(bytes: &[u8], at: usize) -> usize {
-    let mut at = at;
-    while let Some(word) = word(bytes, at) {
-        let marks = equal(word, b'"') | equal(word, b'\\') | below(word, 0x20);
-        if marks != 0 {
-            return at + first(marks);
-        }
-        at += 8;
-    }
-    one_by_one(bytes, at, |b| matches!(b, b'"' | b'\\' | 0..0x20))
+    let wanted = |bytes: u8x16| {
+        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+        equal(bytes, b'"') | equal(bytes, b'\\') | control
+    };
+    vectors(bytes, at, usize::MAX, wanted).unwrap_or_else(|at| last(bytes, at, wanted))
 }
 
 /// The next quote or bracket; it may stop too early, at `Y`, `_`, `y` or DEL, which share the bits
 /// of the brackets and are no part of JSON outside strings.
 pub(super) fn structure(bytes: &[u8], at: usize) -> usize {
-    const BRACKETS: u64 = LOW * 0x26;
-    let mut at = at;
-    while let Some(word) = word(bytes, at) {
-        let marks = equal(word | BRACKETS, 0x7f) | equal(word, b'"');
-        if marks != 0 {
-            return at + first(marks);
-        }
-        at += 8;
-    }
-    one_by_one(bytes, at, |b| b | 0x26 == 0x7f || b == b'"')
+    let wanted = |bytes: u8x16| equal(bytes | u8x16::splat(0x26), 0x7f) | equal(bytes, b'"');
+    vectors(bytes, at, usize::MAX, wanted).unwrap_or_else(|at| last(bytes, at, wanted))
 }
 
 /// The next byte that is not white space.
@@ -101,7 +104,7 @@ mod tests {
         ];
         for (find, wanted) in pairs {
             for byte in 0..=255_u8 {
-                for place in [0, 1, 7, 8, 15, 31, 32, 40, 49] {
+                for place in [0, 1, 7, 8, 15, 16, 31, 32, 40, 47, 48, 49] {
                     for fill in [b'a', 0x80, 0xff] {
                         let mut bytes = [fill; 50];
                         bytes[place] = byte;

@@ -10,6 +10,7 @@
 //! * [`extract`]: the entries of a piece and their keys.
 //! * [`hash`]: the seeded hashes of record keys and of raw bytes.
 //! * [`canonical`]: the fingerprint of an entry's content, whatever its spelling.
+//! * `marks`: quotes, brackets and colons of many bytes at once, in vectors.
 //! * `number`, `escape`, `skim`, `find`: numbers by their decimal text, string escapes,
 //!   skipping a value, finding the next byte that matters.
 //!
@@ -24,6 +25,7 @@ mod escape;
 pub mod extract;
 mod find;
 pub mod hash;
+mod marks;
 mod number;
 pub mod pieces;
 pub mod pointer;
@@ -60,6 +62,7 @@ impl Malformed {
 
 const TOO_DEEP: &str = "nesting above 128";
 const WRONG_BRACKET: &str = "a bracket closes one of the other kind";
+const STRAY_BACKSLASH: &str = "a backslash outside of a string";
 
 /// The two kinds of brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,19 @@ impl Nest {
         self.open >>= 1;
         self.depth -= 1;
         Ok(())
+    }
+
+    /// Takes account of a byte outside of strings.
+    #[inline]
+    fn see(&mut self, byte: u8) -> Result<(), &'static str> {
+        match byte {
+            b'{' => self.open(Bracket::Object),
+            b'[' => self.open(Bracket::Array),
+            b'}' => self.close(Bracket::Object),
+            b']' => self.close(Bracket::Array),
+            b'\\' => Err(STRAY_BACKSLASH),
+            _ => Ok(()),
+        }
     }
 
     fn innermost(&self) -> Option<Bracket> {

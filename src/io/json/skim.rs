@@ -2,7 +2,7 @@
 //!
 //! Grammar inside the value is not checked; string ends, the kinds of brackets and the nesting are.
 
-use super::{Bracket, Nest, find};
+use super::{Nest, find};
 
 /// A string, object or array that is being skipped.
 #[derive(Clone, Copy, Debug)]
@@ -49,26 +49,16 @@ impl Skim {
                 }
             }
             let next = find::structure(bytes, at);
-            let fault = |what| (next, what);
             at = next + 1;
             match bytes.get(next) {
                 None => return Ok(None),
                 Some(b'"') => self.mode = Mode::Text,
-                Some(b'{') => self.nest.open(Bracket::Object).map_err(fault)?,
-                Some(b'[') => self.nest.open(Bracket::Array).map_err(fault)?,
-                Some(close @ (b'}' | b']')) => {
-                    let object = *close == b'}';
-                    let kind = if object {
-                        Bracket::Object
-                    } else {
-                        Bracket::Array
-                    };
-                    self.nest.close(kind).map_err(fault)?;
+                Some(byte) => {
+                    self.nest.see(*byte).map_err(|what| (next, what))?;
                     if self.nest.depth == 0 {
                         return Ok(Some(at));
                     }
                 }
-                Some(_) => {}
             }
         }
     }

@@ -46,6 +46,8 @@ fn r33_a_key_is_a_non_empty_string_or_an_integer() {
     is(r#"{"id":"first","id":"last"}"#, "last");
     is(r#"{"x":"id","id":"y"}"#, "y");
     is(r#"{"x":"\"id\":\"no\"","id":"yes"}"#, "yes");
+    is(r#"{"x\"id":"no","id":"yes"}"#, "yes");
+    is("{\"id\" \n\t : \r\n \"spaced\"}", "spaced");
     is(r#"{"a_Y":y_,"id":"lenient"}"#, "lenient");
     for absent in [
         "{}",
@@ -66,6 +68,9 @@ fn r33_a_key_is_a_non_empty_string_or_an_integer() {
         r#"{"Id":"a"}"#,
         r#"{"x":{"id":"a"}}"#,
         r#"{"x":"id"}"#,
+        r#"{"x\"id":"a"}"#,
+        r#"{"xid":"a"}"#,
+        r#"{"d":"a"}"#,
         r#"["id","a"]"#,
         r#""id""#,
         "17",

@@ -1,0 +1,326 @@
+//! Finds what gives JSON its structure, 64 bytes at a time in vectors: where strings are, and the
+//! brackets and colons outside of them.
+//!
+//! The way is that of simdjson's first stage (Langdale and Lemire, "Parsing Gigabytes of JSON per
+//! Second", 2019): a bit for each byte, and a prefix XOR over the quotes that are not escaped, which
+//! sets the bits of strings.
+
+use wide::u8x16;
+
+const BLOCK_BYTES: usize = 64;
+
+/// A bit for each byte of a block, the first byte lowest.
+type Bits = u64;
+
+/// What one block leaves to the next, in whatever parts the bytes arrive.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Carry {
+    /// All bits: the next byte is within a string.
+    inside: Bits,
+    /// 1: the next byte is escaped.
+    escaped: Bits,
+}
+
+impl Carry {
+    /// Whether the bytes so far end within a string.
+    pub(super) fn in_text(self) -> bool {
+        self.inside != 0
+    }
+}
+
+/// The marks of some bytes, from one place on, in order.
+///
+/// Marks are brackets outside of strings, with `COLONS` also colons there, and backslashes there: those
+/// are no JSON, and behind one of them it is not known what a string is. `Y`, `_`, `y` and DEL outside
+/// of strings may be marked too: they share the bits of the brackets, and are no part of JSON there.
+pub(super) struct Marks<'b, const COLONS: bool> {
+    bytes: &'b [u8],
+    carry: Carry,
+    /// Of the block that was looked at last.
+    start: usize,
+    end: usize,
+    marks: Bits,
+    quotes: Bits,
+    escapes: bool,
+    /// Whether a block since [`Marks::forget_escapes`] has a backslash.
+    escapes_seen: bool,
+}
+
+impl<'b, const COLONS: bool> Marks<'b, COLONS> {
+    /// The marks of `bytes` from `at` on; `carry` is what the bytes before it leave.
+    pub(super) fn new(bytes: &'b [u8], at: usize, carry: Carry) -> Marks<'b, COLONS> {
+        Marks {
+            bytes,
+            carry,
+            start: at,
+            end: at,
+            marks: 0,
+            quotes: 0,
+            escapes: false,
+            escapes_seen: false,
+        }
+    }
+
+    /// Some marks at or after `at`, in order: those of one block. Places must not go back from call to
+    /// call. `None`: there are no more.
+    #[inline]
+    pub(super) fn some_from(&mut self, at: usize) -> Option<Places> {
+        self.find(at, |block| block.marks)
+    }
+
+    /// The first quote at or after `at` that is not escaped, the same way.
+    pub(super) fn quote_from(&mut self, at: usize) -> Option<usize> {
+        self.find(at, |block| block.quotes)?.next()
+    }
+
+    /// Begins to watch for backslashes, in the block that was looked at last and those to come.
+    pub(super) fn forget_escapes(&mut self) {
+        self.escapes_seen = self.escapes;
+    }
+
+    /// Whether there may be a backslash in the bytes since; where there is one, it says so.
+    pub(super) fn escapes_seen(&self) -> bool {
+        self.escapes_seen
+    }
+
+    /// What all the bytes leave to those that come next.
+    pub(super) fn finish(mut self) -> Carry {
+        while self.end < self.bytes.len() {
+            self.look();
+        }
+        self.carry
+    }
+
+    #[inline]
+    fn find(&mut self, at: usize, of: impl Fn(&Self) -> Bits) -> Option<Places> {
+        loop {
+            if at < self.end {
+                let passed = at.saturating_sub(self.start);
+                let bits = of(self) >> passed << passed;
+                if bits != 0 {
+                    let start = self.start;
+                    return Some(Places { start, bits });
+                }
+            }
+            if self.end == self.bytes.len() {
+                return None;
+            }
+            self.look();
+        }
+    }
+
+    /// Looks at the next block; the last one may be shorter.
+    #[inline]
+    fn look(&mut self) {
+        self.start = self.end;
+        let rest = &self.bytes[self.start..];
+        if let Some(block) = rest.first_chunk() {
+            self.see(block, BLOCK_BYTES);
+        } else {
+            let mut padded = [0; BLOCK_BYTES];
+            padded[..rest.len()].copy_from_slice(rest);
+            self.see(&padded, rest.len());
+        }
+    }
+
+    #[inline]
+    fn see(&mut self, block: &[u8; BLOCK_BYTES], len: usize) {
+        self.end += len;
+        let block = Vectors::new(block);
+        let mut quotes = block.bits(|bytes| bytes.simd_eq(u8x16::splat(b'"')));
+        let backslashes = |bytes: u8x16| bytes.simd_eq(u8x16::splat(b'\\'));
+        self.escapes = block.has(backslashes);
+        let mut marks = block.bits(|bytes| {
+            let brackets = (bytes | u8x16::splat(0x26)).simd_eq(u8x16::splat(0x7f));
+            match COLONS {
+                true => brackets | bytes.simd_eq(u8x16::splat(b':')),
+                false => brackets,
+            }
+        });
+        if self.escapes || self.carry.escaped != 0 {
+            let backslashes = block.bits(backslashes);
+            self.escapes_seen |= self.escapes;
+            quotes &= !self.carry.escapes(backslashes, len);
+            marks |= backslashes;
+        }
+        let strings = prefix_xor(quotes) ^ self.carry.inside;
+        // What pads is within a string exactly if the end is.
+        self.carry.inside = (strings.cast_signed() >> (BLOCK_BYTES - 1)).cast_unsigned();
+        self.marks = marks & !strings;
+        self.quotes = quotes;
+    }
+}
+
+/// Places in the bytes, ascending.
+pub(super) struct Places {
+    start: usize,
+    bits: Bits,
+}
+
+impl Iterator for Places {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let first = self.bits.trailing_zeros() as usize;
+        let place = (self.bits != 0).then(|| self.start + first);
+        self.bits &= self.bits.wrapping_sub(1);
+        place
+    }
+}
+
+impl Carry {
+    /// The bytes that backslashes escape; leaves whether the first byte after `len` is one.
+    fn escapes(&mut self, backslashes: Bits, len: usize) -> Bits {
+        let mut escaped = self.escaped;
+        let mut left = backslashes & !escaped;
+        self.escaped = 0;
+        while left != 0 {
+            let first = left & left.wrapping_neg();
+            escaped |= first << 1;
+            self.escaped |= first >> (len - 1);
+            left &= !(first | first << 1);
+        }
+        escaped
+    }
+}
+
+/// A block.
+struct Vectors([u8x16; BLOCK_BYTES / 16]);
+
+impl Vectors {
+    #[inline]
+    fn new(block: &[u8; BLOCK_BYTES]) -> Vectors {
+        let (vectors, _) = block.as_chunks::<16>();
+        Vectors(std::array::from_fn(|at| u8x16::new(vectors[at])))
+    }
+
+    /// The bytes for which `of` gives all bits.
+    #[inline]
+    fn bits(&self, of: impl Fn(u8x16) -> u8x16) -> Bits {
+        let bits = |at: usize| Bits::from(of(self.0[at]).to_bitmask());
+        bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
+    }
+
+    /// Whether there are any.
+    #[inline]
+    fn has(&self, of: impl Fn(u8x16) -> u8x16) -> bool {
+        let [a, b, c, d] = self.0.map(of);
+        (a | b | c | d).to_bitmask() != 0
+    }
+}
+
+/// Each bit becomes the XOR of itself and all the lower ones.
+fn prefix_xor(bits: Bits) -> Bits {
+    let steps = [1, 2, 4, 8, 16, 32];
+    steps.iter().fold(bits, |bits, step| bits ^ bits << step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, a byte at a time: marks, and quotes that are not escaped.
+    fn one_by_one(bytes: &[u8]) -> (Vec<usize>, Vec<usize>) {
+        let (mut marks, mut quotes) = (Vec::new(), Vec::new());
+        let (mut inside, mut escaped) = (false, false);
+        for (at, byte) in bytes.iter().enumerate() {
+            let now = std::mem::take(&mut escaped);
+            match byte {
+                b'\\' if !inside => {
+                    marks.push(at);
+                    break;
+                }
+                b'\\' => escaped = !now,
+                b'"' if !now => {
+                    quotes.push(at);
+                    inside = !inside;
+                }
+                b'[' | b']' | b'{' | b'}' | b':' | b'Y' | b'y' | b'_' | 0x7f if !inside => {
+                    marks.push(at);
+                }
+                _ => {}
+            }
+        }
+        (marks, quotes)
+    }
+
+    fn all(bytes: &[u8], parts: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let (mut marks, mut quotes) = (Vec::new(), Vec::new());
+        let mut carry = Carry::default();
+        let mut from = 0;
+        for to in parts.iter().copied().chain([bytes.len()]) {
+            let part = &bytes[..to];
+            for (found, is_mark) in [(&mut marks, true), (&mut quotes, false)] {
+                let mut seen = Marks::<true>::new(part, from, carry);
+                let mut at = from;
+                let mut next = |at| match is_mark {
+                    true => seen.some_from(at)?.next(),
+                    false => seen.quote_from(at),
+                };
+                while let Some(place) = next(at) {
+                    found.push(place);
+                    at = place + 1;
+                }
+            }
+            carry = Marks::<true>::new(part, from, carry).finish();
+            from = to;
+        }
+        (marks, quotes)
+    }
+
+    #[test]
+    fn marks_in_blocks_are_those_found_one_by_one_however_the_bytes_arrive() {
+        let mut seed = 1_u64;
+        let mut below = |end: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % end
+        };
+        let alphabets: [&[u8]; 3] = [
+            b"\"\\",
+            b"a\"\\{}[]:,Y_y\x7f ",
+            b"aaaaaaaaaaaaaaa\"\\\\\\{:",
+        ];
+        for round in 0..20_000 {
+            let alphabet = alphabets[round % 3];
+            let len = below(200);
+            // Within a string from the start, mostly: what is behind a stray backslash is not told.
+            let first = if round % 8 == 0 { b'a' } else { b'"' };
+            let rest = (0..len).map(|_| alphabet[below(alphabet.len())]);
+            let bytes: Vec<u8> = [first].into_iter().chain(rest).collect();
+            let mut parts = vec![below(bytes.len() + 1), below(bytes.len() + 1)];
+            parts.sort_unstable();
+            let (marks, quotes) = one_by_one(&bytes);
+            let text = String::from_utf8_lossy(&bytes);
+            let sure = |places: &[usize], all: &[usize]| {
+                let stray = places.len().min(all.len());
+                assert_eq!(places, &all[..stray], "{text} in {parts:?}");
+            };
+            let (found, found_quotes) = all(&bytes, &parts);
+            sure(&marks, &found);
+            sure(&quotes, &found_quotes);
+            if marks.last().is_none_or(|at| bytes[*at] != b'\\') {
+                assert_eq!(
+                    (found, found_quotes),
+                    (marks, quotes),
+                    "{text} in {parts:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn backslashes_are_seen_in_the_block_that_has_them() {
+        let bytes = [b"{".repeat(64), b"\"\\n\"{".to_vec()].concat();
+        let mut marks = Marks::<false>::new(&bytes, 0, Carry::default());
+        let first = |marks: &mut Marks<'_, false>, at| marks.some_from(at)?.next();
+        assert_eq!(first(&mut marks, 0), Some(0));
+        marks.forget_escapes();
+        assert_eq!(first(&mut marks, 63), Some(63));
+        assert!(!marks.escapes_seen());
+        assert_eq!(first(&mut marks, 64), Some(68));
+        assert!(marks.escapes_seen());
+        marks.forget_escapes();
+        assert!(marks.escapes_seen(), "of the same block");
+    }
+}
