@@ -19,7 +19,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use clap::Parser;
 use deltapoll::clock;
-use deltapoll::memory;
 use deltapoll::snapshot::Verdict;
 use deltapoll_state::pages::Pages;
 use deltapoll_state::store::SledStore;
@@ -51,7 +50,6 @@ struct Args {
 }
 
 fn main() {
-    memory::set_up();
     let args = Args::parse();
     let dir = tempfile::tempdir().expect("a directory");
     let store = SledStore::open(&dir.path().join("pages"), CACHE_BYTES).expect("a store");

@@ -20,7 +20,7 @@
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
-//! * [`memory`]: what the allocator keeps.
+//! * `memory`: the allocator.
 //! * [`clock`], [`fault`], [`log`], [`mirror`], [`phases`], [`signals`], [`status`], [`stop`]: time, why
 //!   and how the program stops, and what a person sees of it.
 
@@ -37,7 +37,7 @@ pub mod identity;
 pub mod io;
 pub mod ledger;
 pub mod log;
-pub mod memory;
+mod memory;
 pub mod mirror;
 pub mod phases;
 pub mod rebuild;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use deltapoll::run::Options;
 use deltapoll::status::Status;
 use deltapoll::stop::Stop;
-use deltapoll::{clock, config, log, memory, run};
+use deltapoll::{clock, config, log, run};
 
 use crate::support::{Killed, PATH};
 
@@ -168,8 +168,6 @@ impl Program {
 
 /// The program that publishes nowhere, in this process.
 pub fn discarding(file: &Path, workers: usize, rounds: u64) -> ExitCode {
-    // As the shipped program does.
-    memory::set_up();
     log::init(log::Format::Text, log::Level::Info);
     let options = Options {
         workers,

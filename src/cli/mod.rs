@@ -22,7 +22,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::fault::Fault;
 use crate::log;
-use crate::memory;
 
 /// Read where `--config` is not given, if it is there.
 const DEFAULT_CONFIG: &str = "deltapoll.toml";
@@ -230,7 +229,6 @@ pub fn nowhere() -> SocketAddr {
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
-    memory::set_up();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -27,7 +27,6 @@ use crate::clock;
 use crate::directory::{announce_pages, flush_pages};
 use crate::fault::Fault;
 use crate::follower::Follower;
-use crate::memory;
 use crate::stop;
 
 use super::dedup::SharedState;
@@ -135,8 +134,6 @@ impl Follower for Flusher {
     fn advance(&mut self, upto: Seq) -> Result<Seq, Fault> {
         flush_pages(&self.pages, upto)?;
         fail::step("remember.flushed");
-        // What the overlay held lies scattered between what is in use.
-        memory::give_back();
         Ok(upto)
     }
 }

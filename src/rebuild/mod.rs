@@ -46,7 +46,6 @@ use crate::fault::Fault;
 use crate::io::kafka::look;
 use crate::io::kafka::progress::{self, Progress};
 use crate::io::kafka::records::Records;
-use crate::memory;
 use crate::snapshot::Place;
 
 use archiving::{Archived, Archiving};
@@ -228,7 +227,6 @@ fn read(
     })?;
     drop(bar);
     entries.write()?;
-    memory::give_back();
     draft.extend(come.into_iter().map(|(cell, polled_at)| {
         let place = Place {
             polled_at,
