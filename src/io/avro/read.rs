@@ -4,7 +4,7 @@
 
 use apache_avro::{Codec, DeflateSettings, ZstandardSettings};
 
-use super::container::MAGIC;
+use super::container::{MAGIC, Sync};
 use super::digest::Digester;
 use super::header::{Cursor, Header};
 use super::schema::{Record, SCHEMA};
@@ -19,16 +19,18 @@ pub fn each(bytes: &[u8], show: &mut dyn FnMut(&Record<'_>)) -> Result<Header, S
     let mut digester = Digester::default();
     let (mut count, mut first) = (0, None);
     let (mut last, mut epoch, mut back) = (Seq(0), Epoch(0), None);
-    blocks(bytes, &mut |record| {
-        digester.push(record);
+    let mut changes = Changes::new(bytes)?;
+    while let Some(record) = changes.peek()? {
+        digester.push(&record);
         count += 1;
         first.get_or_insert(record.seq);
         if record.seq < last || record.epoch < epoch {
             back.get_or_insert((record.seq, last));
         }
         (last, epoch) = (record.seq, record.epoch);
-        show(record);
-    })?;
+        show(&record);
+        changes.advance();
+    }
     if let Some((seq, last)) = back {
         return Err(format!("its batch {seq} comes after batch {last}"));
     }
@@ -52,33 +54,100 @@ pub fn each(bytes: &[u8], show: &mut dyn FnMut(&Record<'_>)) -> Result<Header, S
     Ok(header)
 }
 
-fn blocks(bytes: &[u8], show: &mut dyn FnMut(&Record<'_>)) -> Result<(), String> {
-    let damaged = || "it is cut off or damaged".to_owned();
-    let mut cursor = Cursor(bytes.strip_prefix(MAGIC).ok_or_else(damaged)?);
-    let codec = codec(&mut cursor).ok_or_else(damaged)??;
-    let (sync, rest) = cursor.0.split_first_chunk::<16>().ok_or_else(damaged)?;
-    cursor.0 = rest;
-    while !cursor.0.is_empty() {
+/// The changes of an object, one after another, as they are: whether its header describes them is
+/// known when [`each`] has seen them all.
+pub struct Changes<B> {
+    bytes: B,
+    /// Where the next block starts.
+    at: usize,
+    codec: Codec,
+    sync: Sync,
+    /// A block, decompressed.
+    block: Vec<u8>,
+    /// Where its next record starts.
+    place: usize,
+    /// Bytes of that record, once it was looked at.
+    length: usize,
+    /// Records that are left in it.
+    left: u64,
+}
+
+impl<B: AsRef<[u8]>> Changes<B> {
+    /// Reads an object's header.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn new(bytes: B) -> Result<Changes<B>, String> {
+        let all = bytes.as_ref();
+        let mut cursor = Cursor(all.strip_prefix(MAGIC).ok_or_else(damaged)?);
+        let codec = codec(&mut cursor).ok_or_else(damaged)??;
+        let (sync, rest) = cursor.0.split_first_chunk::<16>().ok_or_else(damaged)?;
+        Ok(Changes {
+            at: all.len() - rest.len(),
+            sync: *sync,
+            codec,
+            bytes,
+            block: Vec::new(),
+            place: 0,
+            length: 0,
+            left: 0,
+        })
+    }
+
+    /// The next change; `None`: there is none left.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn peek(&mut self) -> Result<Option<Record<'_>>, String> {
+        while self.left == 0 {
+            if self.place < self.block.len() {
+                return Err(damaged());
+            }
+            if self.at == self.bytes.as_ref().len() {
+                return Ok(None);
+            }
+            self.open()?;
+        }
+        let rest = &self.block[self.place..];
+        let mut cursor = Cursor(rest);
+        let record = record(&mut cursor).ok_or_else(damaged)?;
+        self.length = rest.len() - cursor.0.len();
+        Ok(Some(record))
+    }
+
+    /// Goes past the change that was looked at.
+    ///
+    /// # Panics
+    /// When none was.
+    pub fn advance(&mut self) {
+        assert!(self.length > 0, "a change is looked at before it is passed");
+        self.place += std::mem::take(&mut self.length);
+        self.left -= 1;
+    }
+
+    /// Decompresses the next block.
+    fn open(&mut self) -> Result<(), String> {
+        let all = self.bytes.as_ref();
+        let mut cursor = Cursor(&all[self.at..]);
         let mut block = || {
             let count = u64::try_from(cursor.long()?).ok()?;
             let content = cursor.bytes()?.to_vec();
             let (end, rest) = cursor.0.split_first_chunk::<16>()?;
             cursor.0 = rest;
-            (end == sync).then_some((count, content))
+            (*end == self.sync).then_some((count, content))
         };
         let (count, mut content) = block().ok_or_else(damaged)?;
-        codec
+        self.codec
             .decompress(&mut content)
             .map_err(|error| format!("a block of it cannot be decompressed: {error}"))?;
-        let mut records = Cursor(&content);
-        for _ in 0..count {
-            show(&record(&mut records).ok_or_else(damaged)?);
-        }
-        if !records.0.is_empty() {
-            return Err(damaged());
-        }
+        self.at = all.len() - cursor.0.len();
+        (self.block, self.place, self.left) = (content, 0, count);
+        Ok(())
     }
-    Ok(())
+}
+
+fn damaged() -> String {
+    "it is cut off or damaged".to_owned()
 }
 
 /// Reads the metadata; `None`: it is cut off.
