@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::change::CellId;
+use crate::change::{CellId, KeyHash};
 use crate::config::Removed;
 use crate::io::json::pointer::Pointer;
 use crate::rules::Rules;
@@ -85,10 +85,12 @@ pub struct Snapshot {
 /// What is special about a snapshot that was stored.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// The file's or object's name.
-    pub name: Arc<str>,
+    /// How far its cell has come with it.
+    pub place: Place,
     /// If it cannot be used, no stored snapshot after it is.
     pub strict: bool,
+    /// Keys that it says are gone. One that it has an entry of is not.
+    pub gone: Vec<KeyHash>,
 }
 
 /// How far a cell has come: the newest snapshot that was decided. Ordered by time, then name. The fact
@@ -133,9 +135,12 @@ impl Snapshot {
     /// How far its cell has come with it.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place {
-            polled_at: self.polled_at,
-            name: self.stored.as_ref().map(|stored| stored.name.to_string()),
+        match &self.stored {
+            Some(stored) => stored.place.clone(),
+            None => Place {
+                polled_at: self.polled_at,
+                name: None,
+            },
         }
     }
 }

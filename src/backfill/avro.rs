@@ -31,8 +31,8 @@ pub fn entries(
     let name = reader.writer_schema().name().map(ToString::to_string);
     if name.as_deref() == Some(OUR_CHANGE) {
         return Err(
-            "it is an object of a deltapoll archive: those hold changes, not snapshots, and are not read by \
-             backfill; `deltapoll rebuild` goes on from an archive"
+            "it is an object of a deltapoll archive: those are read together, so give the directory or \
+             prefix that holds the archive, by itself and without a pattern"
                 .into(),
         );
     }
@@ -153,7 +153,7 @@ mod tests {
         }
         assert!(read(b"{}").unwrap_err().contains("no sound Avro"));
         let ours = file(crate::io::avro::schema::SCHEMA, &[]);
-        assert!(read(&ours).unwrap_err().contains("deltapoll rebuild"));
+        assert!(read(&ours).unwrap_err().contains("read together"));
         let mut random = StdRng::seed_from_u64(7);
         for _ in 0..20_000 {
             let mut bytes = whole.clone();

@@ -11,8 +11,9 @@ use crate::fault::Fault;
 use crate::io::json::extract;
 use crate::io::json::pointer::Pointer;
 
-use super::feed::open;
+use super::archive::Archive;
 use super::inputs::{Input, Inputs};
+use super::places::open;
 use super::read::{self, Reading};
 
 /// What there is of one cell.
@@ -26,26 +27,34 @@ pub struct Counted {
     pub entries: u64,
     /// Of these, those without a key.
     pub keyless: u64,
+    /// Keys that they say are gone.
+    pub removed: u64,
     /// Bytes of them, after decompression.
     pub bytes: u64,
     /// Files that cannot be used.
     pub bad: u64,
 }
 
-/// Reads everything, on `threads` threads, until `stop`; by source and cell label.
+/// By source and cell label.
+pub type Counts = BTreeMap<(String, String), Counted>;
+
+/// Reads everything, on `threads` threads, until `stop`.
 ///
 /// # Errors
-/// When a pointer of the configuration is wrong.
+/// When a pointer of the configuration is wrong, or an archive cannot be used.
 pub fn count(
     config: &Config,
     inputs: &Inputs,
     threads: usize,
     stop: &AtomicBool,
-) -> Result<BTreeMap<(String, String), Counted>, Fault> {
+) -> Result<Counts, Fault> {
     let sources = config.source.iter();
     let cells: Vec<Cell> = sources
         .flat_map(|(name, source)| expand(name, source))
         .collect();
+    if let Some(archive) = &inputs.archive {
+        return archived(archive.clone(), &cells, stop).map_err(Fault::failed);
+    }
     let parse = |text: &String| Pointer::parse(text).map_err(Fault::usage);
     let mut readings = BTreeMap::new();
     for (name, source) in &config.source {
@@ -56,7 +65,7 @@ pub fn count(
         let keys: Vec<Pointer> = source.key.iter().map(parse).collect::<Result<_, _>>()?;
         readings.insert(name.as_str(), (reading, keys));
     }
-    let counted: Mutex<BTreeMap<(String, String), Counted>> = Mutex::default();
+    let counted: Mutex<Counts> = Mutex::default();
     let next = AtomicUsize::new(0);
     let work = || {
         while !stop.load(Ordering::Acquire) {
@@ -82,6 +91,26 @@ pub fn count(
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });
     Ok(counted.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Reads an archive.
+fn archived(archive: Archive, cells: &[Cell], stop: &AtomicBool) -> Result<Counts, String> {
+    let mut counts = Counts::new();
+    let mut epochs = archive.epochs(0, |_| None);
+    while !stop.load(Ordering::Acquire)
+        && let Some(found) = epochs.read_next()?
+    {
+        let cell = &cells[found.index];
+        let counted = counts.entry((cell.source.clone(), cell.label.clone()));
+        let counted = counted.or_default();
+        let entries = extract::Counts {
+            entries: found.entries,
+            keyless: 0,
+        };
+        counted.add(found.polled_at, found.bytes, entries);
+        counted.removed += found.gone.len() as u64;
+    }
+    Ok(counts)
 }
 
 fn look(

@@ -1,47 +1,37 @@
 //! From stored snapshots into the graph: read ahead on other threads, handed in in order, within the
 //! memory that is allowed from reading to seal (R29).
 //!
-//! Three tasks in a row: one admits files and has them read, one hands in what was read, one waits for
+//! Three tasks in a row: one reads ahead ([`Admission`]), one hands in what was read, one waits for
 //! outcomes, takes them in the order of the snapshots, and gives the memory back.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::Arc;
-use std::time::Instant;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::config::secret;
 use crate::fault::Fault;
 use crate::io::http::budget::{Budget, Reservation};
-use crate::io::http::schedule::GATE_PAUSE;
-use crate::log;
 use crate::snapshot::{Outcome, PollId, Snapshot, Stored, Verdict};
 use crate::status::{Polled, Status};
 
-use super::inputs::Input;
+use super::ahead::{Admission, Begun, Item, Stock};
 use super::letters::Letters;
-use super::places::Location;
-use super::read::{self, Cut, Form, Reading};
+use super::progress::Progress;
+use super::read::{Cut, Reading};
 use super::{Done, OnBad};
 
 /// Snapshots between reading and seal, at most: enough that many small ones share an fsync.
 const AHEAD: usize = 512;
 /// Bytes read ahead, at most: more brings nothing.
 const AHEAD_BYTES: u64 = 64 << 20;
-/// What a compressed file is expected to grow to.
-const EXPANSION: u64 = 8;
-/// Without a terminal, the time between two lines about progress.
-const TELL_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What a feed needs.
 pub struct Feed {
     /// What is read, in order.
-    pub files: Vec<Input>,
+    pub stock: Stock,
     /// How files are read.
     pub reading: Reading,
     /// Files that are read at a time.
@@ -74,21 +64,51 @@ pub struct Fed {
     pub outcomes: Vec<UnboundedReceiver<Outcome>>,
 }
 
-type Read1 = (Result<Cut, String>, Reservation);
-
-/// A file that is being read.
-struct Begun {
-    input: Input,
-    reading: JoinHandle<Read1>,
-}
-
 /// A snapshot in the graph.
 struct Waiting {
-    input: Input,
+    index: usize,
     poll: PollId,
+    /// Bytes that were read for it, as they are stored.
+    size: u64,
     bytes: u64,
+    /// What it is, for people.
+    shown: String,
     /// Given back when the outcome is there.
     reservation: Reservation,
+}
+
+impl Waiting {
+    fn begin(
+        poll: PollId,
+        item: Item,
+        cut: Cut,
+        reservation: Reservation,
+        complete: bool,
+        strict: bool,
+    ) -> (Waiting, Snapshot) {
+        let snapshot = Snapshot {
+            index: item.index,
+            poll,
+            complete: complete && !item.partial,
+            polled_at: item.polled_at,
+            pieces: cut.pieces,
+            validators: None,
+            stored: Some(Stored {
+                place: item.place,
+                strict,
+                gone: item.gone,
+            }),
+        };
+        let waiting = Waiting {
+            index: item.index,
+            poll,
+            size: item.size,
+            bytes: cut.bytes,
+            shown: item.shown,
+            reservation,
+        };
+        (waiting, snapshot)
+    }
 }
 
 impl Feed {
@@ -96,13 +116,12 @@ impl Feed {
     /// those of all cells, by their place in the plan.
     pub async fn feed(self, outcomes: Vec<UnboundedReceiver<Outcome>>) -> Fed {
         let since = clock::now();
-        let total: u64 = self.files.iter().map(|file| file.size).sum();
-        let of = self.files.len() as u64;
+        let (of, total) = (self.stock.snapshots(), self.stock.bytes());
         let strict = self.on_bad == OnBad::Stop;
-        let (begin, mut begun) = mpsc::channel::<Begun>(AHEAD);
+        let (begin, mut begun) = mpsc::channel::<Result<Begun, Fault>>(AHEAD);
         let (enter, entered) = mpsc::channel::<Waiting>(AHEAD);
         let Feed {
-            files,
+            stock,
             reading,
             readers,
             staging,
@@ -121,7 +140,7 @@ impl Feed {
             room,
             stop: stop.clone(),
         };
-        let admitting = tokio::spawn(admission.admit(files, begin));
+        let admitting = tokio::spawn(admission.admit(stock, begin));
         let bad = Bad {
             letters: Arc::new(letters),
             strict,
@@ -137,14 +156,21 @@ impl Feed {
         let mut fault = None;
         let mut unreadable = 0;
         let mut poll = 0;
-        while let Some(Begun { input, reading }) = begun.recv().await {
+        while let Some(next) = begun.recv().await {
+            let Begun { item, reading } = match next {
+                Ok(begun) => begun,
+                Err(stopped) => {
+                    fault = Some(stopped);
+                    break;
+                }
+            };
             let (cut, reservation) = reading.await.expect("a panic ends the process");
             if *stop.borrow() || waiting.is_finished() {
                 break;
             }
             let cut = match cut {
                 Ok(cut) => cut,
-                Err(reason) => match bad.take(&input, &reason) {
+                Err(reason) => match bad.take(&item.shown, &reason) {
                     Ok(()) => {
                         unreadable += 1;
                         continue;
@@ -156,24 +182,8 @@ impl Feed {
                 },
             };
             poll += 1;
-            let snapshot = Snapshot {
-                index: input.index,
-                poll,
-                complete: complete && input.form != Form::Avro,
-                polled_at: input.place.polled_at,
-                pieces: cut.pieces,
-                validators: None,
-                stored: Some(Stored {
-                    name: input.place.name.clone().unwrap_or_default().into(),
-                    strict,
-                }),
-            };
-            let entering = Waiting {
-                input,
-                poll,
-                bytes: cut.bytes,
-                reservation,
-            };
+            let (entering, snapshot) =
+                Waiting::begin(poll, item, cut, reservation, complete, strict);
             // IMPORTANT: whoever waits for the outcome is told first; when nobody waits any more, nothing
             // more is handed in.
             if enter.send(entering).await.is_err() {
@@ -195,71 +205,6 @@ impl Feed {
     }
 }
 
-/// Admits files and has them read.
-struct Admission {
-    reading: Arc<Reading>,
-    readers: Arc<Semaphore>,
-    budget: Budget,
-    room: Box<dyn Fn() -> bool + Send + Sync>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Admission {
-    async fn admit(self, files: Vec<Input>, begin: mpsc::Sender<Begun>) {
-        for input in files {
-            while !*self.stop.borrow() && !(self.room)() {
-                tokio::time::sleep(GATE_PAUSE).await;
-            }
-            if *self.stop.borrow() {
-                return;
-            }
-            let name = input.place.name.as_deref().unwrap_or_default();
-            let expected = match read::without_compression(name).is_some() {
-                true => input.size.saturating_mul(EXPANSION),
-                false => input.size,
-            };
-            let expected = expected.min(self.reading.body_max);
-            // In order: the oldest that is not sealed is always admitted.
-            let reservation = self.budget.reserve(expected).await;
-            let turn = self.readers.clone().acquire_owned().await;
-            let turn = turn.expect("it is never closed");
-            let (location, form) = (input.location.clone(), input.form);
-            let reading = self.reading.clone();
-            let reading = tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                let mut reservation = reservation;
-                let runtime = tokio::runtime::Handle::current();
-                let cut = open(&location).and_then(|file| {
-                    let grow = |bytes| runtime.block_on(reservation.grow_to(bytes));
-                    read::read(file, form, &reading, grow)
-                });
-                (cut, reservation)
-            });
-            if begin.send(Begun { input, reading }).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// Opens what is stored there.
-///
-/// # Errors
-/// When it is not there, or cannot be opened.
-pub fn open(location: &Location) -> Result<Box<dyn Read + Send>, String> {
-    match location {
-        Location::File(path) => match std::fs::File::open(path) {
-            Ok(file) => Ok(Box::new(file)),
-            Err(error) => Err(format!("it cannot be opened: {error}")),
-        },
-        Location::Object(objects, name) => match objects.read(name) {
-            Ok(Some(object)) => Ok(object),
-            Ok(None) => Err("it is not there any more".into()),
-            Err(trouble) => Err(trouble.message),
-        },
-    }
-}
-
 /// What becomes of a file that cannot be used.
 #[derive(Clone)]
 struct Bad {
@@ -272,8 +217,7 @@ impl Bad {
     ///
     /// # Errors
     /// Where it is to stop there, or the list cannot be written.
-    fn take(&self, input: &Input, reason: &str) -> Result<(), Fault> {
-        let file = input.location.to_string();
+    fn take(&self, file: &str, reason: &str) -> Result<(), Fault> {
         if self.strict {
             return Err(Fault::failed(format!(
                 "{file}: {}; what came before it is sealed: mend it, or go on without it with \
@@ -282,7 +226,7 @@ impl Bad {
             )));
         }
         tracing::warn!("{file} is set aside: {}", secret::redact(reason));
-        self.letters.add(&file, reason)
+        self.letters.add(file, reason)
     }
 }
 
@@ -313,7 +257,7 @@ impl Told {
                 }
                 let outcome = tokio::select! {
                     biased;
-                    outcome = outcomes[waiting.input.index].recv() => outcome,
+                    outcome = outcomes[waiting.index].recv() => outcome,
                     // What is in the graph and not decided is left for the next run.
                     _ = self.stop.wait_for(|stop| *stop) => None,
                 };
@@ -322,9 +266,9 @@ impl Told {
             };
             let Some(outcome) = outcome else { break };
             drop(waiting.reservation);
-            self.progress.advance(waiting.input.size, &done);
+            self.progress.advance(waiting.size, &done);
             match outcome.verdict {
-                Verdict::Failed(reason) => match self.bad.take(&waiting.input, &reason) {
+                Verdict::Failed(reason) => match self.bad.take(&waiting.shown, &reason) {
                     Ok(()) => done.bad += 1,
                     Err(stopped) => {
                         fault = Some(stopped);
@@ -336,75 +280,10 @@ impl Told {
                     done.unchanged += u64::from(verdict == Verdict::Unchanged);
                     done.bytes += waiting.bytes;
                     done.tally.add(&outcome.tally);
-                    let index = waiting.input.index;
-                    self.status.polled(index, Polled::Stored(outcome.tally));
+                    (self.status).polled(waiting.index, Polled::Stored(outcome.tally));
                 }
             }
         }
         (done, fault, outcomes)
-    }
-}
-
-/// How far it is: on a terminal a bar, otherwise a line now and then.
-struct Progress {
-    of: u64,
-    bytes: u64,
-    total: u64,
-    since: Instant,
-    told: Instant,
-    live: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn new(of: u64, total: u64, since: Instant) -> Progress {
-        let style = "backfill {wide_bar} {bytes}/{total_bytes}, {msg}, {eta} left";
-        let style = ProgressStyle::with_template(style).expect("the template is sound");
-        let live = log::is_live().then(|| {
-            let bar = ProgressBar::new(total).with_style(style);
-            log::terminal().add(bar)
-        });
-        Progress {
-            of,
-            bytes: 0,
-            total,
-            since,
-            told: since,
-            live,
-        }
-    }
-
-    fn advance(&mut self, bytes: u64, done: &Done) {
-        self.bytes += bytes;
-        let now = clock::now();
-        let told = || {
-            let seconds = now.duration_since(self.since).as_secs_f64().max(0.001);
-            format!(
-                "{}/{} snapshots, {:.0} entries/s, {} changes",
-                done.snapshots + 1,
-                self.of,
-                done.tally.entries as f64 / seconds,
-                done.tally.changes()
-            )
-        };
-        if let Some(live) = &self.live {
-            live.set_position(self.bytes);
-            live.set_message(told());
-        } else if now.duration_since(self.told) >= TELL_EVERY {
-            tracing::info!(
-                "backfill: {}, {} of {}",
-                told(),
-                HumanBytes(self.bytes),
-                HumanBytes(self.total)
-            );
-            self.told = now;
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(live) = &self.live {
-            live.finish_and_clear();
-        }
     }
 }

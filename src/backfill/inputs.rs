@@ -10,8 +10,10 @@ use tokio::runtime::Handle;
 use crate::config::cell::{Cell, expand};
 use crate::config::{Config, secret};
 use crate::fault::Fault;
+use crate::io::json::pointer::Pointer;
 use crate::snapshot::Place;
 
+use super::archive::{self, Archive, Wanted};
 use super::pattern::{Pattern, Said};
 use super::places::{self, Location, Looked};
 use super::read::Form;
@@ -36,6 +38,8 @@ pub struct Input {
 pub struct Inputs {
     /// In order.
     pub files: Vec<Input>,
+    /// An archive of changes; then there are no files.
+    pub archive: Option<Archive>,
     /// Names that do not match, or are not of a kind that is read.
     pub unmatched: u64,
     /// Files of cells that are not configured, by cell.
@@ -74,6 +78,12 @@ pub fn find(
             false => path.clone(),
         };
         found.map_err(|reason| Fault::usage(format!("{}: {reason}", shown())))?;
+        if inputs.archive.is_some() && paths.len() > 1 {
+            return Err(Fault::usage(format!(
+                "{}: it is an archive of changes: those are read alone, without other SOURCEs",
+                shown()
+            )));
+        }
     }
     inputs.files.sort_by(|a, b| a.place.cmp(&b.place));
     let mut seen = BTreeSet::new();
@@ -139,6 +149,20 @@ impl Source<'_> {
         }
     }
 
+    /// What an archive is read for.
+    fn wanted(&self, config: &Config) -> Result<Wanted, String> {
+        let keys = config.source[self.name].key.iter();
+        Ok(Wanted {
+            source: self.name.to_owned(),
+            topic: config.topic(self.name).to_owned(),
+            cells: self.cells.clone(),
+            keys: keys
+                .map(|key| Pointer::parse(key))
+                .collect::<Result<_, _>>()?,
+            body_max: config.limits.body_max.0,
+        })
+    }
+
     /// Whether a pattern with these vars says enough, and nothing that is not there.
     fn check<'a>(&self, vars: impl Iterator<Item = &'a str>) -> Result<(), String> {
         let vars: BTreeSet<&str> = vars.collect();
@@ -179,6 +203,16 @@ fn look(
         files,
         only,
     } = places::look(config, path, runtime)?;
+    if pattern.is_none()
+        && !only
+        && let Some(lineage) = archive::lineage(&files)?
+    {
+        let all = files.len() as u64;
+        let archive = Archive::of(files, lineage, source.wanted(config)?)?;
+        inputs.unmatched += all - archive.objects();
+        inputs.archive = Some(archive);
+        return Ok(());
+    }
     source.check(pattern.iter().flat_map(Pattern::vars))?;
     inputs.by_file_time |= !pattern.as_ref().is_some_and(Pattern::has_time);
     let (before, mut unmatched, mut foreign) = (inputs.files.len(), 0, 0);

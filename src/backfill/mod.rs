@@ -11,10 +11,15 @@
 //! * [`inputs`]: which snapshots there are, in which order.
 //! * [`read`]: a file, decompressed and cut into pieces.
 //! * [`avro`]: the entries of an Avro object file.
-//! * [`feed`]: reading ahead, in order, within the memory that is allowed.
+//! * [`archive`]: the changes in an archive of ours, epoch by epoch.
+//! * [`ahead`]: reading ahead, in order, within the memory that is allowed.
+//! * [`feed`]: handing in, and waiting for what becomes of it.
+//! * [`progress`]: how far it is, for people.
 //! * [`letters`]: the list of files that could not be used.
 //! * [`count`]: what a backfill would read, without doing it.
 
+pub mod ahead;
+pub mod archive;
 pub mod avro;
 pub mod count;
 pub mod feed;
@@ -22,6 +27,7 @@ pub mod inputs;
 pub mod letters;
 pub mod pattern;
 pub mod places;
+pub mod progress;
 pub mod read;
 
 use std::fmt;
@@ -75,8 +81,8 @@ pub struct Done {
     pub snapshots: u64,
     /// Of these, those that found no change.
     pub unchanged: u64,
-    /// Snapshots that were to be read.
-    pub of: u64,
+    /// Snapshots that were to be read, if that was known.
+    pub of: Option<u64>,
     /// Bytes of them, after decompression.
     pub bytes: u64,
     /// How their entries fared.
@@ -93,9 +99,9 @@ impl fmt::Display for Done {
         let seconds = self.took.as_secs_f64().max(0.001);
         write!(
             f,
-            "{} of {} snapshots ({} without a change), {} entries in {:.1} s ({:.0}/s, {}): +{} ~{} -{}",
+            "{}{} snapshots ({} without a change), {} entries in {:.1} s ({:.0}/s, {}): +{} ~{} -{}",
             self.snapshots,
-            self.of,
+            self.of.map(|of| format!(" of {of}")).unwrap_or_default(),
             self.unchanged,
             tally.entries,
             seconds,

@@ -1,6 +1,7 @@
 //! Where snapshots are stored, and what is there: files, directories, prefixes of buckets.
 
 use std::fmt;
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +43,24 @@ pub struct Looked {
     pub files: Vec<(Listed, Location)>,
     /// Whether it is a single file, which is named.
     pub only: bool,
+}
+
+/// Opens what is stored there.
+///
+/// # Errors
+/// When it is not there, or cannot be opened.
+pub fn open(location: &Location) -> Result<Box<dyn Read + Send>, String> {
+    match location {
+        Location::File(path) => match std::fs::File::open(path) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) => Err(format!("it cannot be opened: {error}")),
+        },
+        Location::Object(objects, name) => match objects.read(name) {
+            Ok(Some(object)) => Ok(object),
+            Ok(None) => Err("it is not there any more".into()),
+            Err(trouble) => Err(trouble.message),
+        },
+    }
 }
 
 /// Looks through a path, a pattern of paths, or a prefix of a bucket.

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat};
 use indicatif::HumanBytes;
 use tracing::{info, warn};
 
-use crate::backfill::count::{self, Counted};
+use crate::backfill::count::{self, Counts};
 use crate::backfill::inputs::{self, Inputs};
 use crate::backfill::{OnBad, Work};
 use crate::clock;
@@ -34,9 +34,14 @@ copy that is made later is a newer snapshot.
 
 Files are answers as the API gave them (.json; the list is where the source's `records` says), an entry a
 line (.ndjson, .jsonl), or an entry a record (.avro, as a Kafka Connect sink writes them; the `value` of
-castorm's envelope is looked into; such a file only adds and changes); .gz and .zst are decompressed. Snapshots are taken in order of time, then name,
-each as one checkpoint. A snapshot that is not newer than what the state holds of its cell is left out: run
+castorm's envelope is looked into; such a file only adds and changes); .gz and .zst are decompressed. Snapshots
+are taken in order of time, then name, each as one checkpoint. A snapshot that is not newer than what the state holds of its cell is left out: run
 the same command again after an interruption, and it goes on where it was.
+
+SOURCE may also be the archive of an earlier pipeline, by itself: what archive.url was there, or
+topics/TOPIC below it where it has several topics and none of them is the source's here. Each epoch of a cell
+is a snapshot of what changed; what was removed is removed at once. `key`, `record_key` and `vars` must make
+the record keys that are in it. An object that is missing or damaged stops it there.
 
 Exit codes:
   0  done, or interrupted: what came before is sealed
@@ -51,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
 
-    /// What becomes of a file that cannot be used
+    /// What becomes of a file that cannot be used; an object of an archive is never set aside
     #[arg(long, value_enum, default_value_t)]
     pub bad_files: OnBad,
 
@@ -82,6 +87,12 @@ pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<E
         &args.paths,
         runtime.handle(),
     )?;
+    if found.archive.is_some() && args.bad_files == OnBad::SetAside {
+        return Err(Fault::usage(
+            "--bad-files set-aside: an archive's changes build on each other, it cannot be read without one \
+             of its objects",
+        ));
+    }
     tell_found(&found);
     if args.dry_run {
         let counted = count::count(config, &found, workers, &stop.flag())?;
@@ -120,11 +131,21 @@ pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<E
 }
 
 fn tell_found(found: &Inputs) {
-    let bytes = HumanBytes(found.files.iter().map(|file| file.size).sum());
-    info!(
-        "{} snapshots, {bytes} as they are stored",
-        found.files.len()
-    );
+    match &found.archive {
+        Some(archive) => info!(
+            "an archive of topic '{}': {} objects in {} partitions, {}; each epoch is a snapshot of what \
+             changed",
+            archive.topic,
+            archive.objects(),
+            archive.partitions(),
+            HumanBytes(archive.bytes())
+        ),
+        None => info!(
+            "{} snapshots, {} as they are stored",
+            found.files.len(),
+            HumanBytes(found.files.iter().map(|file| file.size).sum())
+        ),
+    }
     if found.by_file_time {
         info!("without {{time}} in a pattern, snapshots are in order of their files' own times");
     }
@@ -136,7 +157,7 @@ fn tell_found(found: &Inputs) {
     }
 }
 
-fn counts(counted: &std::collections::BTreeMap<(String, String), Counted>) -> String {
+fn counts(counted: &Counts) -> String {
     let mut out = String::new();
     for ((source, label), counted) in counted {
         let of = match label.is_empty() {
@@ -160,6 +181,7 @@ fn counts(counted: &std::collections::BTreeMap<(String, String), Counted>) -> St
             HumanBytes(counted.bytes)
         ));
         for (count, what) in [
+            (counted.removed, "removed keys"),
             (counted.keyless, "entries without a key"),
             (counted.bad, "files that cannot be used"),
         ] {

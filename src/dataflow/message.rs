@@ -68,6 +68,8 @@ pub struct Manifest {
     pub of: PollRef,
     /// Whether it is the whole cell.
     pub complete: bool,
+    /// Hashes of keys that it says are gone, in order: those that the worker owns.
+    pub gone: Vec<u128>,
     /// How many pieces there are.
     pub pieces: u32,
     /// When the last byte arrived (Unix ms).

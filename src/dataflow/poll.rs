@@ -23,7 +23,7 @@ use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, StreamVec};
 
-use deltapoll_state::fail;
+use deltapoll_state::{fail, range};
 
 use crate::change::Epoch;
 use crate::clock;
@@ -178,10 +178,12 @@ impl Poll {
                 poll: snapshot.poll,
             };
             let pieces = u32::try_from(snapshot.pieces.len()).expect("body_max bounds the pieces");
-            for to in 0..self.workers {
+            let gone = gone_by_owner(&snapshot, self.workers);
+            for (to, gone) in gone.into_iter().enumerate() {
                 let manifest = Manifest {
                     of,
                     complete: snapshot.complete,
+                    gone,
                     pieces,
                     polled_at: snapshot.polled_at,
                     validators: snapshot.validators.clone().filter(|_| to == 0),
@@ -223,4 +225,14 @@ impl Poll {
 
 fn is_stored(snapshot: &Snapshot) -> bool {
     snapshot.stored.is_some()
+}
+
+/// The keys that are said to be gone, in order, by the worker that owns them.
+fn gone_by_owner(snapshot: &Snapshot, workers: usize) -> Vec<Vec<u128>> {
+    let mut all = vec![Vec::new(); workers];
+    for hash in snapshot.stored.iter().flat_map(|stored| &stored.gone) {
+        all[range::owner(*hash, workers)].push(hash.0);
+    }
+    all.iter_mut().for_each(|gone| gone.sort_unstable());
+    all
 }

@@ -7,13 +7,15 @@ use deltapoll_state::fail;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
+use crate::backfill::ahead::Stock;
 use crate::backfill::feed::{Fed, Feed};
+use crate::backfill::inputs::Inputs;
 use crate::backfill::letters::Letters;
 use crate::backfill::{self, Done, read};
 use crate::change::CellId;
-use crate::config::Config;
 use crate::config::cell::Cell;
 use crate::config::fingerprint::validator_identity;
+use crate::config::{Config, Source};
 use crate::dataflow::journal::validators_fact;
 use crate::dataflow::message::Arrival;
 use crate::directory::Directory;
@@ -28,7 +30,7 @@ use crate::io::http::validators::Validators;
 use crate::io::json::pointer::Pointer;
 use crate::mirror;
 use crate::sinks::Relief;
-use crate::snapshot::{Outcome, Snapshot};
+use crate::snapshot::{Outcome, Place, Snapshot};
 use crate::status::Status;
 use crate::stop::{self, Stop};
 
@@ -115,18 +117,7 @@ impl Polls<'_> {
         stop: &Stop,
         runtime: &Runtime,
     ) -> Result<Fed, Fault> {
-        work.inputs
-            .after(&self.directory.ledger, |index| self.cells[index].0);
-        if work.inputs.past > 0 {
-            tracing::info!(
-                "{} snapshots are not newer than what is known of their cells: left out",
-                work.inputs.past
-            );
-        }
-        // All are of one source.
-        let first = work.inputs.files.first();
-        let Some(source) = first.map(|file| &self.config.source[&self.cells[file.index].1.source])
-        else {
+        let Some((source, stock)) = self.stock(&mut work.inputs) else {
             return Ok(Fed {
                 done: Done::default(),
                 fault: None,
@@ -139,7 +130,7 @@ impl Polls<'_> {
                 records: Pointer::parse(&source.records).map_err(Fault::usage)?,
                 body_max: self.config.limits.body_max.0,
             },
-            files: work.inputs.files,
+            stock,
             readers: READERS,
             staging: self.config.limits.staging.0,
             room: self.room(),
@@ -151,6 +142,28 @@ impl Polls<'_> {
             stop: stop_polling(stop, runtime),
         };
         Ok(runtime.block_on(feed.feed(outcomes)))
+    }
+
+    /// What is to be read, and the source that all of it is of; `None`: nothing.
+    fn stock(&self, inputs: &mut Inputs) -> Option<(&Source, Stock)> {
+        let ledger = &self.directory.ledger;
+        let source = |index: usize| &self.config.source[&self.cells[index].1.source];
+        if let Some(archive) = inputs.archive.take() {
+            let before =
+                |index: usize| Place::read(&ledger.get(&Place::fact(self.cells[index].0))?);
+            let of = source(archive.first_cell());
+            let epochs = archive.epochs(self.seed, before);
+            return Some((of, Stock::Archive(Box::new(epochs))));
+        }
+        inputs.after(ledger, |index| self.cells[index].0);
+        if inputs.past > 0 {
+            tracing::info!(
+                "{} snapshots are not newer than what is known of their cells: left out",
+                inputs.past
+            );
+        }
+        let of = source(inputs.files.first()?.index);
+        Some((of, Stock::Files(std::mem::take(&mut inputs.files))))
     }
 
     fn cell(

@@ -1,4 +1,7 @@
 //! Stored snapshots through the whole pipeline: each an epoch of its own, however often it is killed.
+//! [`archive`] reads what an earlier pipeline archived.
+
+mod archive;
 
 use std::io::Write;
 use std::path::Path;

@@ -71,7 +71,8 @@ impl Decider {
         let entries = Entries::new(parts.chunks);
         // A snapshot with keyless entries is partial: one of them may be any key (R5).
         let whole = parts.manifest.complete && (counts.keyless == 0 || fail::broken("r05"));
-        let mut found = self.join(&plan, cell, &entries, whole, misses)?;
+        let gone = &parts.manifest.gone;
+        let mut found = self.join(&plan, cell, &entries, gone, whole, misses)?;
         found.tally.missing = misses.of(cell.id).len() as u64;
         let gone = self.note(cell, epoch, &entries, &mut found)?;
         found.tally.removed = gone.len() as u64;
@@ -84,11 +85,13 @@ impl Decider {
     }
 
     /// The merge-join (R7): remembered keys in order of hash on one side, the snapshot's on the other.
+    /// Of those that it lacks, the ones that it says are `gone` are removed at once.
     fn join(
         &mut self,
         plan: &Plan,
         cell: &CellPlan,
         entries: &Entries,
+        gone: &[u128],
         whole: bool,
         misses: &mut Misses,
     ) -> Result<Found, Fault> {
@@ -98,6 +101,11 @@ impl Decider {
         let misses = misses.of(cell.id);
         let had_misses = !misses.is_empty();
         let mut miss = |hash: KeyHash, found: &mut Found| {
+            if gone.binary_search(&hash.0).is_ok() {
+                misses.remove(&hash);
+                found.gone.push(hash);
+                return;
+            }
             if !whole {
                 return;
             }

@@ -22,13 +22,15 @@ use crate::dataflow::retire::Retiring;
 use crate::dataflow::{Alone, Common, start};
 use crate::fault::Fault;
 use crate::follower::{Facts, Follower, Logs};
+use crate::io::json::hash;
 use crate::io::json::pointer::Pointer;
 use crate::ledger::Ledger;
 use crate::rules::Rules;
-use crate::snapshot::{CellPlan, Outcome, Plan, Snapshot};
+use crate::snapshot::{CellPlan, Outcome, Place, Plan, Snapshot, Stored};
 
 /// Why a spoiled snapshot is not used; the piece's number is that of the last piece.
 pub const SPOILED: &str = "not UTF-8";
+const SEED: u64 = 7;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What survives a restart, and the graph that runs on it.
@@ -183,7 +185,7 @@ impl Bench {
                 polled_at: self.polls,
                 pieces: poll.pieces(),
                 validators: None,
-                stored: None,
+                stored: stored(poll, self.polls),
             }));
         }
         let receive = |_| {
@@ -222,6 +224,22 @@ impl Graph {
         self.arrivals.send(arrival).expect("the graph runs");
         (self.waker)();
     }
+}
+
+/// A snapshot that says what is gone was stored.
+fn stored(poll: &Poll, at: u64) -> Option<Stored> {
+    let gone = poll.gone();
+    (!gone.is_empty()).then(|| Stored {
+        place: Place {
+            polled_at: at,
+            name: None,
+        },
+        strict: false,
+        gone: gone
+            .iter()
+            .map(|key| hash::key(SEED, key.as_bytes()))
+            .collect(),
+    })
 }
 
 struct Collector {
@@ -273,7 +291,7 @@ fn plan(settings: &Settings, facts: &dyn Facts) -> Plan {
     let cells = (0..settings.cells).map(cell).collect();
     Plan {
         cells,
-        seed: 7,
+        seed: SEED,
         rules: Arc::new(Rules::read(facts).expect("rules")),
     }
 }

@@ -50,6 +50,8 @@ enum Served {
 pub struct Poll {
     pub cell: usize,
     pub complete: bool,
+    /// Keys that it says are gone, as a stored one may.
+    gone: Vec<u32>,
     entries: Vec<Served>,
     /// A piece with this number is no UTF-8.
     spoiled: bool,
@@ -63,10 +65,17 @@ impl Poll {
         Poll {
             cell: 0,
             complete: true,
+            gone: Vec::new(),
             entries: vec![Served::Keyless { text }],
             spoiled: false,
             piece_bytes: 1000,
         }
+    }
+
+    /// The keys that it says are gone.
+    pub fn gone(&self) -> Vec<String> {
+        let gone = self.gone.iter();
+        gone.map(|key| key_text(self.cell, *key)).collect()
     }
 
     /// The body as `io` would cut it.
@@ -172,9 +181,12 @@ impl Script {
             });
         }
         entries.shuffle(&mut self.0);
+        let told = if self.0.random_bool(0.2) { 0.2 } else { 0.0 };
+        let gone = (0..KEYS).filter(|_| self.0.random_bool(told)).collect();
         Poll {
             cell,
             complete: self.0.random_bool(0.85),
+            gone,
             entries,
             spoiled: self.0.random_bool(0.05),
             piece_bytes: self.0.random_range(1..2000),
@@ -304,11 +316,14 @@ impl World {
             };
             publish(key, kind, Some(text.clone()));
         }
-        if poll.complete && tally.keyless == 0 {
+        let whole = poll.complete && tally.keyless == 0;
+        if whole || !poll.gone.is_empty() {
             let settings = &self.settings;
             cell.retain(|&key, known| {
-                known.misses += u32::from(!last.contains_key(&key));
-                let gone = known.misses >= settings.removed_after;
+                let missing = !last.contains_key(&key);
+                known.misses += u32::from(whole && missing);
+                let gone = (whole && known.misses >= settings.removed_after)
+                    || (missing && poll.gone.contains(&key));
                 tally.removed += u64::from(gone);
                 match settings.removed {
                     Removed::Tombstone if gone => publish(key, Kind::Removed, None),

@@ -1,0 +1,196 @@
+//! Reading ahead: stored snapshots in their order, read on other threads, no more of them than the memory
+//! that is allowed and the journal's disk take (R29).
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::change::KeyHash;
+use crate::fault::Fault;
+use crate::io::http::budget::{Budget, Reservation};
+use crate::io::http::schedule::GATE_PAUSE;
+use crate::snapshot::Place;
+
+use super::archive::epochs::{Epochs, Found};
+use super::inputs::Input;
+use super::places::open;
+use super::read::{self, Cut, Form, Reading};
+
+/// What a compressed file is expected to grow to.
+const EXPANSION: u64 = 8;
+
+/// What is read.
+pub enum Stock {
+    /// Files, in order.
+    Files(Vec<Input>),
+    /// What an archive of changes holds.
+    Archive(Box<Epochs>),
+}
+
+/// What is known of a stored snapshot before it is cut.
+pub struct Item {
+    /// The cell's place among all cells.
+    pub index: usize,
+    /// When it was polled.
+    pub polled_at: u64,
+    /// How far its cell has come with it.
+    pub place: Place,
+    /// Bytes that were read for it, as they are stored.
+    pub size: u64,
+    /// Whether it is never the whole cell.
+    pub partial: bool,
+    /// Hashes of keys that it says are gone.
+    pub gone: Vec<KeyHash>,
+    /// What it is, for people.
+    pub shown: String,
+}
+
+/// A stored snapshot that is being read: what there is of it, or why it cannot be used.
+pub struct Begun {
+    /// What it is.
+    pub item: Item,
+    /// Done when it is read.
+    pub reading: JoinHandle<(Result<Cut, String>, Reservation)>,
+}
+
+/// Admits stored snapshots and has them read.
+pub struct Admission {
+    /// How files are read.
+    pub reading: Arc<Reading>,
+    /// Files that are read at a time.
+    pub readers: Arc<Semaphore>,
+    /// Memory.
+    pub budget: Budget,
+    /// Whether the journal has room.
+    pub room: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Becomes true when it is to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Stock {
+    /// How many snapshots there are, if that is known.
+    pub fn snapshots(&self) -> Option<u64> {
+        match self {
+            Stock::Files(files) => Some(files.len() as u64),
+            Stock::Archive(_) => None,
+        }
+    }
+
+    /// Bytes as they are stored.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Stock::Files(files) => files.iter().map(|file| file.size).sum(),
+            Stock::Archive(epochs) => epochs.size(),
+        }
+    }
+}
+
+impl Admission {
+    /// Reads `stock` to its end, or until it is to stop. A fault is the last that comes.
+    pub async fn admit(self, stock: Stock, begin: Sender<Result<Begun, Fault>>) {
+        match stock {
+            Stock::Files(files) => self.files(files, begin).await,
+            Stock::Archive(epochs) => self.archive(epochs, begin).await,
+        }
+    }
+
+    async fn files(self, files: Vec<Input>, begin: Sender<Result<Begun, Fault>>) {
+        for input in files {
+            if !self.may_go_on().await {
+                return;
+            }
+            let name = input.place.name.as_deref().unwrap_or_default();
+            let expected = match read::without_compression(name).is_some() {
+                true => input.size.saturating_mul(EXPANSION),
+                false => input.size,
+            };
+            let expected = expected.min(self.reading.body_max);
+            // In order: the oldest that is not sealed is always admitted.
+            let reservation = self.budget.reserve(expected).await;
+            let turn = self.readers.clone().acquire_owned().await;
+            let turn = turn.expect("it is never closed");
+            let (location, form) = (input.location.clone(), input.form);
+            let reading = self.reading.clone();
+            let reading = spawn_blocking(move || {
+                let _turn = turn;
+                let mut reservation = reservation;
+                let runtime = Handle::current();
+                let cut = open(&location).and_then(|file| {
+                    let grow = |bytes| runtime.block_on(reservation.grow_to(bytes));
+                    read::read(file, form, &reading, grow)
+                });
+                (cut, reservation)
+            });
+            let item = input.into();
+            if begin.send(Ok(Begun { item, reading })).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn archive(self, mut epochs: Box<Epochs>, begin: Sender<Result<Begun, Fault>>) {
+        while self.may_go_on().await {
+            let read = spawn_blocking(move || {
+                let next = epochs.read_next();
+                (epochs, next)
+            });
+            let next;
+            (epochs, next) = read.await.expect("a panic ends the process");
+            let begun = match next {
+                Ok(None) => return,
+                Ok(Some(found)) => {
+                    let reservation = self.budget.reserve(found.bytes).await;
+                    let (item, cut) = found.into();
+                    let reading = tokio::spawn(async { (Ok(cut), reservation) });
+                    Ok(Begun { item, reading })
+                }
+                Err(reason) => Err(Fault::failed(reason)),
+            };
+            let last = begun.is_err();
+            if begin.send(begun).await.is_err() || last {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the journal to have room; false: it is to stop.
+    async fn may_go_on(&self) -> bool {
+        while !*self.stop.borrow() && !(self.room)() {
+            tokio::time::sleep(GATE_PAUSE).await;
+        }
+        !*self.stop.borrow()
+    }
+}
+
+impl From<Input> for Item {
+    fn from(input: Input) -> Item {
+        Item {
+            index: input.index,
+            polled_at: input.place.polled_at,
+            place: input.place,
+            size: input.size,
+            partial: input.form == Form::Avro,
+            gone: Vec::new(),
+            shown: input.location.to_string(),
+        }
+    }
+}
+
+impl From<Found> for (Item, Cut) {
+    fn from(found: Found) -> (Item, Cut) {
+        let item = Item {
+            index: found.index,
+            polled_at: found.polled_at,
+            place: found.place,
+            size: found.read,
+            partial: true,
+            gone: found.gone,
+            shown: found.shown,
+        };
+        let (pieces, bytes) = (found.pieces, found.bytes);
+        (item, Cut { pieces, bytes })
+    }
+}
