@@ -2,6 +2,8 @@
 //! [`archive`] reads what an earlier pipeline archived.
 
 mod archive;
+#[cfg(feature = "fail-points")]
+mod steps;
 
 use std::io::Write;
 use std::path::Path;

@@ -286,11 +286,11 @@ fn stored(removed: &str) -> Local {
     local
 }
 
-fn archive_in(directory: &str) -> String {
+pub(super) fn archive_in(directory: &str) -> String {
     format!("[archive]\nurl = \"file://HERE/{directory}\"\n")
 }
 
-fn configure(local: &Local, data: &str, lines: &str, more: &str, removed: &str) {
+pub(super) fn configure(local: &Local, data: &str, lines: &str, more: &str, removed: &str) {
     let path = if lines.contains("vars") { "{r}" } else { "" };
     let text = format!(
         "name = \"n\"\ndata_dir = \"{data}\"\n[source.s]\nurl = \"http://127.0.0.1:1/{path}\"\n\
