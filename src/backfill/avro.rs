@@ -2,6 +2,10 @@
 //!
 //! A record in castorm's envelope (`value`, `key`, `timestamp`) is the JSON text in its `value`; any other
 //! is written as JSON, field by field. The schema is the file's own.
+//!
+//! The envelope's `timestamp` is not the snapshot's time: it is when the connector built the record, or
+//! whatever field it was told to copy, and may be null or differ between the records of one answer. A file
+//! has one time, that of its name or its own.
 
 use std::io::Read;
 
