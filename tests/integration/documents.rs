@@ -204,6 +204,8 @@ fn the_readmes_table_of_faults_names_tests_that_exist() {
         "crash.rs",
         "archive_faults.rs",
         "backfill.rs",
+        "backfill/archive.rs",
+        "backfill/steps.rs",
     ]
     .map(|file| read(&format!("tests/integration/{file}")))
     .concat();
