@@ -19,7 +19,6 @@ def main():
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--settle", type=int, required=True)
-    parser.add_argument("--skipped", default="")
     parser.add_argument("--given", action="store_true", help="the binary was not built here")
     args = parser.parse_args()
     facts = {
@@ -31,7 +30,6 @@ def main():
         "runs": args.runs,
         "seed": args.seed,
         "settle": args.settle,
-        "skipped": args.skipped.split(),
         "versions": versions(args.deltapoll),
     }
     print(json.dumps(facts))

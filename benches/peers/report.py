@@ -1,9 +1,10 @@
 """Medians of all runs as a table of Markdown and as JSON.
 
-    report.py --facts FILE --runs FILE --records FILE --out JSON --lines JSONL --into MARKDOWN
+    report.py --facts FILE --runs FILE --failed FILE --records FILE --out JSON --lines JSONL --into MARKDOWN
 
---runs has a line of JSON for each run, --records the ends of the topics (topic:partition:offset). The
-table goes to standard output and between the markers in MARKDOWN.
+--runs has a line of JSON for each run, --failed a peer, when it failed and why, with tabs between them,
+--records the ends of the topics (topic:partition:offset). The table goes to standard output and between the
+markers in MARKDOWN.
 """
 
 import argparse
@@ -47,23 +48,37 @@ What each of them is, and does not do:
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("facts", "runs", "records", "out", "lines", "into"):
+    for name in ("facts", "runs", "failed", "records", "out", "lines", "into"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     facts = json.loads(args.facts.read_text())
     runs = [json.loads(line) for line in args.runs.read_text().splitlines()]
-    count(runs, args.records.read_text())
+    failed = failures(args.failed.read_text())
+    for peer, why in count(runs, args.records.read_text()).items():
+        failed.setdefault(peer, why)
     carried = {name: facts[name] for name in ("machine", "versions", "seed", "commit", "date")}
     args.lines.write_text("".join(json.dumps(run | carried) + "\n" for run in runs))
-    result = summary(runs)
-    args.out.write_text(json.dumps(facts | {"medians": result}, indent=2) + "\n")
-    text = section(facts, runs[0], result)
+    result = summary(run for run in runs if run["peer"] not in failed)
+    args.out.write_text(json.dumps(facts | {"failed": failed, "medians": result}, indent=2) + "\n")
+    text = section(facts, runs[0], result, failed)
     print(text)
     insert(args.into, text)
+    if failed:
+        raise SystemExit(f"report: failed, see the table: {', '.join(failed)}")
+
+
+def failures(lines):
+    """Why, by peer: the first time counts."""
+    why = {}
+    for line in lines.splitlines():
+        peer, when, reason = line.split("\t", 2)
+        why.setdefault(peer, f"{when}: {reason}")
+    return why
 
 
 def count(runs, ends):
-    """What a peer did not publish it did not have to pay for."""
+    """What a peer did not publish it did not have to pay for: whose records are too few, and why."""
+    short = {}
     records = defaultdict(int)
     for line in ends.splitlines():
         topic, _, offset = line.rsplit(":", 2)
@@ -73,7 +88,9 @@ def count(runs, ends):
         expected = run["entries"] * (1 + float(run["churn"]) * (run["asked"] - 1))
         # Of those that would have changed some leave.
         if run["records"] < 0.98 * expected:
-            raise SystemExit(f"report: {run['topic']} has {run['records']} records of {expected}")
+            what = f"{run['records']} records of {expected:.0f}"
+            short.setdefault(run["peer"], f"in run {run['run']}, churn {run['churn']}: published {what}")
+    return short
 
 
 def summary(runs):
@@ -88,7 +105,7 @@ def summary(runs):
     return result
 
 
-def section(facts, run, result):
+def section(facts, run, result, failed):
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     how = f"""The same simulated API ({run["entries"]:,} entries of {run["body_bytes"] // run["entries"]} bytes,
@@ -102,7 +119,7 @@ def section(facts, run, result):
     made = f"""Made by `{facts["command"]}` at commit {facts["commit"]} with {built} on
         {facts["date"]}, on {machine["cores"]} shared cores ({machine["cpu"]}) that also run the simulated API and the broker.
         Versions: {versions}."""
-    parts = [filled(how), "\n".join(table(facts, result)), NOTES.rstrip(), filled(made)]
+    parts = [filled(how), "\n".join(table(result, failed)), NOTES.rstrip(), filled(made)]
     return "\n\n".join(parts)
 
 
@@ -110,13 +127,14 @@ def filled(text):
     return textwrap.fill(" ".join(text.split()), 110, break_on_hyphens=False, break_long_words=False)
 
 
-def table(facts, result):
+def table(result, failed):
     heads = [f"{name}: CPU | entries/s" for name in WORKLOADS.values()]
     yield f"| | {' | '.join(heads)} | peak memory, all changed |"
     yield "|---|" + "---:|" * (2 * len(WORKLOADS) + 1)
     for peer, name in PEERS.items():
-        if peer in facts["skipped"]:
-            yield f"| {name} | left out: its packages could not be had" + " |" * (2 * len(WORKLOADS) + 1)
+        if peer in failed:
+            why = failed[peer].replace("|", "\\|")
+            yield f"| {name} | failed {why}" + " |" * (2 * len(WORKLOADS) + 1)
         elif peer in result:
             cells = [cell(result, peer, churn) for churn in WORKLOADS]
             memory = result[peer]["1"]["peak_bytes"] / 2**20

@@ -68,7 +68,7 @@ def main():
         process.kill()
         status = process.wait()
     if status != 0:
-        raise SystemExit(f"watch: {args.command[0]} ended with {status}")
+        raise SystemExit(f"watch: {os.path.basename(args.command[0])} ended with {status}")
     result = dict(pair.split("=", 1) for pair in args.set)
     result |= report(args, looks)
     result |= {"peak_bytes": peak, "body_bytes": body_bytes}
