@@ -1,7 +1,4 @@
 //! What disk and broker take without us: the floor under every figure of the pipeline.
-//!
-//! The producers are set up as ours is (compression, linger, queue), and drain as ours does: `poll(0)`
-//! and short pauses, because librdkafka's own `flush` waits in steps of 100 ms.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,13 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use deltapoll::clock;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::Offset;
 use rdkafka::message::{Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use rdkafka::{ClientConfig, Offset};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
-use crate::program::fresh_name;
+use crate::producer::{Kind, PATIENCE, drain, producer, send};
 use crate::reader::Reader;
 use crate::spread::{Spread, milliseconds};
 use crate::support::used::used;
@@ -24,14 +20,8 @@ use crate::support::used::used;
 const BLOCK: [u8; 4096] = [7; 4096];
 /// About what an entry of the simulation has.
 const VALUE_BYTES: usize = 190;
-/// Between two looks at what is in flight.
-const PAUSE: Duration = Duration::from_micros(200);
 /// Delivery reports are served once in so many records.
 const SERVE_EVERY: usize = 512;
-/// Records that librdkafka holds.
-const QUEUE_RECORDS: &str = "20000";
-/// How long anything may take here.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Appends a block to a file in `dir` and makes it durable, `count` times; each in milliseconds.
 pub fn fsyncs(dir: &Path, count: usize) -> io::Result<Vec<f64>> {
@@ -44,15 +34,6 @@ pub fn fsyncs(dir: &Path, count: usize) -> io::Result<Vec<f64>> {
         times.push(milliseconds(begun.elapsed()));
     }
     Ok(times)
-}
-
-/// How a producer writes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// One transaction for each record.
-    Transactional,
-    /// Idempotent, without transactions.
-    Idempotent,
 }
 
 /// A record for each of some partitions, written without anything else.
@@ -139,10 +120,9 @@ fn write(
     for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
         let record = BaseRecord::to(topic)
             .partition(partition)
-            .key(key)
-            .payload(&value);
-        let sent = producer.send(record);
-        sent.map_err(|(error, _)| io::Error::other(error))?;
+            .key(key.as_bytes())
+            .payload(value.as_bytes());
+        send(producer, record)?;
     }
     drain(producer, 0)?;
     if kind == Kind::Transactional {
@@ -207,21 +187,12 @@ pub fn throughput(
     let producer = producer(bootstrap, Kind::Idempotent)?;
     let (begun, before) = (clock::now(), used("self")?.cpu_seconds);
     for (n, record) in records.iter().cycle().take(count).enumerate() {
-        let mut next = BaseRecord::to(topic)
+        let next = BaseRecord::to(topic)
             .partition(record.partition)
-            .key(&record.key)
-            .payload(&record.value)
+            .key(record.key.as_slice())
+            .payload(record.value.as_slice())
             .headers(record.headers.clone());
-        loop {
-            match producer.send(next) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    next = back;
-                    drain(&producer, producer.in_flight_count() / 2)?;
-                }
-                Err((error, _)) => return Err(io::Error::other(error)),
-            }
-        }
+        send(&producer, next)?;
         if n.is_multiple_of(SERVE_EVERY) {
             producer.poll(Duration::ZERO);
         }
@@ -230,40 +201,4 @@ pub fn throughput(
     let took = begun.elapsed().as_secs_f64();
     let cpu = used("self")?.cpu_seconds - before;
     Ok((count as f64 / took, cpu / count as f64 * 1e6))
-}
-
-fn producer(bootstrap: &str, kind: Kind) -> io::Result<BaseProducer> {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "5")
-        .set("socket.nagle.disable", "true")
-        .set("queue.buffering.max.messages", QUEUE_RECORDS);
-    if kind == Kind::Transactional {
-        config.set("transactional.id", fresh_name());
-    }
-    let producer: BaseProducer<DefaultProducerContext> =
-        config.create().map_err(io::Error::other)?;
-    if kind == Kind::Transactional {
-        producer
-            .init_transactions(PATIENCE)
-            .map_err(io::Error::other)?;
-    }
-    Ok(producer)
-}
-
-/// Waits until no more than `most` records are in flight.
-fn drain(producer: &BaseProducer, most: i32) -> io::Result<()> {
-    let deadline = clock::now() + PATIENCE;
-    while producer.in_flight_count() > most {
-        producer.poll(Duration::ZERO);
-        if clock::now() > deadline {
-            return Err(io::Error::other("the broker does not take the records"));
-        }
-        clock::pause(PAUSE);
-    }
-    Ok(())
 }

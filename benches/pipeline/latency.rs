@@ -14,7 +14,8 @@ use deltapoll::clock;
 use rdkafka::{Message, Offset};
 use serde_json::{Value, json};
 
-use crate::bare::{self, Kind, Single};
+use crate::bare::{self, Single};
+use crate::producer::Kind;
 use crate::program::{Program, Setup};
 use crate::reader::{Reader, number};
 use crate::spread::Spread;

@@ -36,8 +36,12 @@
 
 mod bare;
 mod cost;
+#[path = "../support/discarding.rs"]
+mod discarding;
 mod latency;
 mod plot;
+#[path = "../support/producer.rs"]
+mod producer;
 mod program;
 mod reader;
 mod spread;
@@ -54,7 +58,8 @@ use clap::Parser;
 use serde_json::Value;
 
 use cost::Load;
-use program::{Setup, Sink, fresh_name};
+use producer::fresh_name;
+use program::{Setup, Sink};
 use support::machine::Machine;
 
 const ENTRIES: u64 = 100_000;
@@ -111,7 +116,7 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(file) = &args.discarding {
-        return program::discarding(file, args.workers, args.rounds);
+        return discarding::run(file, args.workers, args.rounds);
     }
     if args.sink.needs_broker() && args.bootstrap.is_none() {
         eprintln!("pipeline: this needs a broker: --bootstrap HOST:PORT, or --sink null or local");

@@ -4,14 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::time::Duration;
-
-use deltapoll::run::Options;
-use deltapoll::status::Status;
-use deltapoll::stop::Stop;
-use deltapoll::{clock, config, log, run};
 
 use crate::support::{Killed, PATH};
 
@@ -62,11 +56,6 @@ pub struct Setup<'a> {
     pub partitions: u32,
     pub workers: usize,
     pub rounds: u64,
-}
-
-/// A name that no run before this one had.
-pub fn fresh_name() -> String {
-    format!("bench-{}", clock::unix_ms())
 }
 
 impl Setup<'_> {
@@ -162,31 +151,6 @@ impl Program {
         match status.success() {
             true => Ok(output),
             false => Err(io::Error::other(format!("{status}:\n{output}"))),
-        }
-    }
-}
-
-/// The program that publishes nowhere, in this process.
-pub fn discarding(file: &Path, workers: usize, rounds: u64) -> ExitCode {
-    log::init(log::Format::Text, log::Level::Info);
-    let options = Options {
-        workers,
-        rounds: Some(rounds),
-        flush_archive: false,
-        discard: true,
-    };
-    let run = || {
-        let config = config::read(file)?;
-        config::check(&config)?;
-        let status: Arc<Status> = Status::new(&config);
-        run::run(&config, options, None, &Stop::default(), &status)
-    };
-    match run() {
-        Ok(ended) if ended.good => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(fault) => {
-            log::report(&fault);
-            ExitCode::FAILURE
         }
     }
 }

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bare::{self, Kind};
+use crate::bare;
 use crate::cost::{self, Load};
 use crate::latency;
 use crate::plot::{Line, Panel};
-use crate::program::{Setup, fresh_name};
+use crate::producer::{Kind, fresh_name};
+use crate::program::Setup;
 
 /// Every entry changes.
 pub const LOAD: Load = Load {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -21,39 +21,41 @@ use deltapoll::dataflow::retire::Retiring;
 use deltapoll::dataflow::{Alone, Common, start};
 use deltapoll::fault::Fault;
 use deltapoll::follower::{Facts, Follower};
-use deltapoll::io::http::answer::{Answer, Reading, read};
-use deltapoll::io::http::budget::Budget;
+use deltapoll::io::http::answer::Answer;
 use deltapoll::io::json::pointer::Pointer;
 use deltapoll::ledger::Ledger;
 use deltapoll::rules::Rules;
 use deltapoll::snapshot::{CellPlan, Outcome, Plan, Snapshot};
-use deltapoll_state::journal::{Journal, Options};
+use deltapoll_state::journal::{self, Journal};
 use deltapoll_state::pages::Pages;
 
-/// Of all hashes, and of what is random.
-pub const SEED: u64 = 7;
-/// As hyper hands them out.
-const CHUNK_BYTES: usize = 16 << 10;
-const PATIENCE: Duration = Duration::from_secs(60);
+#[allow(unused_imports, reason = "whoever uses it uses a part")]
+pub use body::{SEED, chunks, player};
 
-/// An entry of the league API, with its 78-byte key.
-pub fn player(number: usize) -> String {
-    format!(
-        "{{\"puuid\":\"{number:0>78}\",\"leaguePoints\":{},\"rank\":\"I\",\"wins\":{},\"losses\":{},\
-         \"veteran\":false,\"inactive\":false,\"freshBlood\":true,\"hotStreak\":false}}",
-        number % 2000,
-        number % 311,
-        number % 293
-    )
+pub mod body;
+
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What changes are for, unless something else is asked.
+const TOPIC: &str = "league";
+
+/// How a graph differs from the simplest.
+pub struct Shape {
+    pub workers: usize,
+    /// Shortest time between two seals.
+    pub min: Duration,
+    pub topic: String,
+    pub partitions: u32,
 }
 
-/// An answer with these entries, in the chunks in which a client gets it.
-pub fn chunks(players: &[String]) -> Vec<Bytes> {
-    let body = Bytes::from(format!("{{\"entries\":[{}]}}", players.join(",")));
-    let starts = (0..body.len()).step_by(CHUNK_BYTES);
-    starts
-        .map(|at| body.slice(at..body.len().min(at + CHUNK_BYTES)))
-        .collect()
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape {
+            workers: 1,
+            min: Duration::ZERO,
+            topic: TOPIC.into(),
+            partitions: 3,
+        }
+    }
 }
 
 /// The real graph, with a follower that takes everything as published.
@@ -68,12 +70,29 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Opens it in `dir`, over `pages`.
+    /// Opens it in `dir`, over `pages`; what is sealed counts as published.
     pub fn open(dir: &Path, pages: &Pages, workers: usize) -> Graph {
-        let journal = Journal::open(&dir.join("journal"), Options::default()).expect("opens");
+        let shape = Shape {
+            workers,
+            ..Shape::default()
+        };
+        Graph::publishing(dir, pages, shape, |_| Box::new(Published))
+    }
+
+    /// Opens it in `dir`, over `pages`, with the follower that publishes.
+    pub fn publishing(
+        dir: &Path,
+        pages: &Pages,
+        shape: Shape,
+        publish: impl FnOnce(&Ledger) -> Box<dyn Follower>,
+    ) -> Graph {
+        let workers = shape.workers;
+        let journal =
+            Journal::open(&dir.join("journal"), journal::Options::default()).expect("opens");
         let sealed = journal.sealed();
         let ledger = Ledger::start(journal);
-        let plan = Arc::new(plan(&ledger));
+        let plan = Arc::new(plan(&ledger, &shape));
+        let publish = publish(&ledger);
         let position = |who: Who| {
             let fact = ledger.get(who.fact());
             Seq(fact.map_or(0, |text| text.parse().expect("a number")))
@@ -99,7 +118,7 @@ impl Graph {
             inbox: Inbox {
                 arrivals: inbox,
                 last: sealed.epoch,
-                min: Duration::ZERO,
+                min: shape.min,
                 ready: Box::new(move |waker| drop(ready.send(waker))),
             },
             arrivals: arrivals.clone(),
@@ -110,7 +129,7 @@ impl Graph {
                 start: sealed,
                 outcome: Arc::new(move |one, _| drop(outcome.send(one))),
             },
-            publish: Box::new(Published),
+            publish,
             archive: None,
             retiring: Retiring {
                 ledger: ledger.clone(),
@@ -123,11 +142,8 @@ impl Graph {
         };
         start(workers, common, alone);
         let waker = waker.recv_timeout(PATIENCE).expect("the graph starts");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build();
         Graph {
-            runtime: runtime.expect("a runtime"),
+            runtime: body::runtime(),
             arrivals,
             waker,
             outcomes,
@@ -144,14 +160,30 @@ impl Graph {
 
     /// From the answer to the snapshot.
     pub fn fetch(&self, poll: u64, body: &[Bytes]) -> Snapshot {
-        self.runtime.block_on(fetch(poll, body))
+        snapshot(poll, self.runtime.block_on(body::answer(body, None)))
     }
 
     /// From the snapshot to the outcome.
     pub fn decide(&self, snapshot: Snapshot) -> Outcome {
         self.send(Arrival::Snapshot(snapshot));
+        self.outcome()
+    }
+
+    /// The outcome of what was sent, in its order.
+    pub fn outcome(&self) -> Outcome {
         let outcome = self.outcomes.recv_timeout(PATIENCE);
         outcome.expect("every poll has an outcome")
+    }
+
+    /// Waits until all that is sealed is published.
+    pub fn published(&self) {
+        let sealed = self.ledger.counters().sealed.load(Ordering::Acquire);
+        loop {
+            let at = self.positions.recv_timeout(PATIENCE).expect("an answer");
+            if at.who == Who::Publish && at.seq >= sealed {
+                return;
+            }
+        }
     }
 
     /// Writes what is only in memory.
@@ -171,19 +203,8 @@ impl Graph {
     }
 }
 
-async fn fetch(poll: u64, body: &[Bytes]) -> Snapshot {
-    let chunks: Vec<Result<Bytes, std::io::Error>> = body.iter().cloned().map(Ok).collect();
-    let chunks = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
-    let reading = Reading {
-        records: Pointer::parse("/entries").expect("a pointer"),
-        body_max: 1 << 30,
-        timeout: Duration::from_secs(600),
-        seed: SEED,
-        config: 1,
-    };
-    let mut reservation = Budget::new(1 << 30).reserve(0).await;
-    let response = axum::http::Response::new(chunks);
-    let answer = read(response.into(), &reading, None, false, &mut reservation).await;
+/// The snapshot that an answer is.
+pub fn snapshot(poll: u64, answer: Answer) -> Snapshot {
     let Answer::Body {
         pieces, validators, ..
     } = answer
@@ -201,6 +222,7 @@ async fn fetch(poll: u64, body: &[Bytes]) -> Snapshot {
     }
 }
 
+/// Takes everything as published.
 struct Published;
 
 impl Follower for Published {
@@ -209,13 +231,13 @@ impl Follower for Published {
     }
 }
 
-fn plan(facts: &dyn Facts) -> Plan {
+pub fn plan(facts: &dyn Facts, shape: &Shape) -> Plan {
     let cell = CellPlan {
         id: CellId(1),
         source: "league".into(),
         label: String::new(),
-        topic: "league".into(),
-        partitions: 3,
+        topic: shape.topic.clone(),
+        partitions: shape.partitions,
         key_prefix: "kr:".into(),
         key_suffix: String::new(),
         keys: vec![Pointer::parse("/puuid").expect("a pointer")],

@@ -1,0 +1,36 @@
+//! The program that publishes nowhere: what is sealed counts as published, which the shipped program
+//! cannot do.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use deltapoll::run::Options;
+use deltapoll::status::Status;
+use deltapoll::stop::Stop;
+use deltapoll::{config, log, run};
+
+/// Runs this configuration in this process.
+pub fn run(file: &Path, workers: usize, rounds: u64) -> ExitCode {
+    log::init(log::Format::Text, log::Level::Info);
+    let options = Options {
+        workers,
+        rounds: Some(rounds),
+        flush_archive: false,
+        discard: true,
+    };
+    let run = || {
+        let config = config::read(file)?;
+        config::check(&config)?;
+        let status: Arc<Status> = Status::new(&config);
+        run::run(&config, options, None, &Stop::default(), &status)
+    };
+    match run() {
+        Ok(ended) if ended.good => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(fault) => {
+            log::report(&fault);
+            ExitCode::FAILURE
+        }
+    }
+}
