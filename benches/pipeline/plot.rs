@@ -20,18 +20,26 @@ pub struct Panel {
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 70.0;
+const LEFT: f64 = 60.0;
 const TOP: f64 = 40.0;
 const GAP: f64 = 30.0;
 /// Below the plot: ticks, the axis' name, and a row for each line.
-const AXIS: f64 = 45.0;
-const ROW: f64 = 16.0;
+const AXIS: f64 = 56.0;
+const ROW: f64 = 18.0;
+/// The second column of names: dashed lines.
+const COLUMN: f64 = WIDTH / 2.0;
 /// Told apart by the colour-blind too; the dashed ones begin again.
 const COLOURS: [&str; 3] = ["#0072b2", "#d55e00", "#009e73"];
+/// Lines that lie on each other are told apart by these, and by those below being broader.
+const WIDTHS: [f64; 3] = [6.0, 3.5, 1.5];
+const MARK: f64 = 4.0;
+/// What an axis may begin and end with, in each decade.
+const STEPS: [f64; 3] = [1.0, 2.0, 5.0];
 
 /// Draws panels beside each other.
 pub fn svg(panels: &[Panel], note: &str) -> String {
-    let rows = panels.iter().map(|panel| panel.lines.len()).max();
+    let rows = panels.iter().map(|panel| columns(&panel.lines));
+    let rows = rows.map(|[solid, dashed]| solid.max(dashed)).max();
     let legend = rows.unwrap_or(0) as f64 * ROW;
     let width = panels.len() as f64 * (LEFT + WIDTH + GAP);
     let height = TOP + HEIGHT + AXIS + legend + 2.0 * ROW;
@@ -53,21 +61,24 @@ pub fn svg(panels: &[Panel], note: &str) -> String {
     out + "</svg>\n"
 }
 
+/// How many lines are solid, and dashed.
+fn columns(lines: &[Line]) -> [usize; 2] {
+    let dashed = lines.iter().filter(|line| line.dashed).count();
+    [lines.len() - dashed, dashed]
+}
+
 fn draw(panel: &Panel, add: &mut impl FnMut(String)) {
-    let values = || panel.lines.iter().flat_map(|line| &line.values);
-    let low = values().copied().fold(f64::INFINITY, f64::min);
-    let high = values().copied().fold(f64::MIN_POSITIVE, f64::max);
-    // Whole decades.
-    let bottom = low.max(f64::MIN_POSITIVE).log10().floor();
-    let top = high.log10().ceil().max(bottom + 1.0);
-    let y = |log: f64| HEIGHT * (top - log) / (top - bottom);
+    let marks = marks(panel.lines.iter().flat_map(|line| &line.values));
+    let (bottom, top) = (marks[0].log10(), marks[marks.len() - 1].log10());
+    let y = |value: f64| HEIGHT * (top - value.log10()) / (top - bottom);
     let x = |tick: usize| WIDTH * (tick as f64 + 0.5) / panel.ticks.len() as f64;
-    add(text(0.0, -14.0, "start", &panel.title));
-    for decade in bottom as i32..=top as i32 {
-        let at = y(f64::from(decade));
-        add(line((0.0, at), (WIDTH, at), "#dddddd"));
-        let label = number(10f64.powi(decade));
-        add(text(-8.0, at + 4.0, "end", &label));
+    add(format!(
+        "<text y=\"-14\" font-weight=\"bold\">{}</text>",
+        escaped(&panel.title)
+    ));
+    for mark in marks {
+        add(line((0.0, y(mark)), (WIDTH, y(mark)), "#dddddd"));
+        add(text(-8.0, y(mark) + 4.0, "end", &number(mark)));
     }
     for (n, tick) in panel.ticks.iter().enumerate() {
         add(line((x(n), HEIGHT), (x(n), HEIGHT + 5.0), "black"));
@@ -76,26 +87,58 @@ fn draw(panel: &Panel, add: &mut impl FnMut(String)) {
     add(line((0.0, 0.0), (0.0, HEIGHT), "black"));
     add(line((0.0, HEIGHT), (WIDTH, HEIGHT), "black"));
     add(text(WIDTH / 2.0, HEIGHT + 36.0, "middle", &panel.axis));
+    let mut rows = [0.0; 2];
     for (n, of) in panel.lines.iter().enumerate() {
-        let point = |(n, value): (usize, &f64)| format!("{:.1},{:.1}", x(n), y(value.log10()));
-        let points: Vec<String> = of.values.iter().enumerate().map(point).collect();
-        let style = format!(
-            "stroke=\"{}\" stroke-width=\"2\" fill=\"none\"{}",
-            COLOURS[n % COLOURS.len()],
-            if of.dashed {
-                " stroke-dasharray=\"5 4\""
-            } else {
-                ""
-            }
+        let points: Vec<(f64, f64)> = (of.values.iter().enumerate())
+            .map(|(n, value)| (x(n), y(*value)))
+            .collect();
+        let row = &mut rows[usize::from(of.dashed)];
+        let at = (
+            if of.dashed { COLUMN } else { 0.0 },
+            HEIGHT + AXIS + *row * ROW,
         );
-        add(format!(
-            "<polyline points=\"{}\" {style}/>",
-            points.join(" ")
-        ));
-        let row = HEIGHT + AXIS + n as f64 * ROW;
-        add(format!("<path d=\"M0 {row} h30\" {style}/>"));
-        add(text(38.0, row + 4.0, "start", &of.name));
+        *row += 1.0;
+        curve(n, of.dashed, &points, add);
+        curve(n, of.dashed, &[at, (at.0 + 30.0, at.1)], add);
+        add(text(at.0 + 40.0, at.1 + 4.0, "start", &of.name));
     }
+}
+
+/// The `n`th line of a panel.
+fn curve(n: usize, dashed: bool, points: &[(f64, f64)], add: &mut impl FnMut(String)) {
+    let (colour, width) = (COLOURS[n % COLOURS.len()], WIDTHS[n % WIDTHS.len()]);
+    let dashes = if dashed {
+        " stroke-dasharray=\"6 4\""
+    } else {
+        ""
+    };
+    let joined: Vec<String> = points
+        .iter()
+        .map(|(x, y)| format!("{x:.1},{y:.1}"))
+        .collect();
+    add(format!(
+        "<polyline points=\"{}\" stroke=\"{colour}\" stroke-width=\"{width}\" fill=\"none\"{dashes}/>",
+        joined.join(" ")
+    ));
+    let fill = if dashed { "white" } else { colour };
+    for (x, y) in points {
+        add(format!(
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{MARK}\" stroke=\"{colour}\" fill=\"{fill}\"/>"
+        ));
+    }
+}
+
+/// From the last step below all values to the first above them.
+fn marks<'a>(values: impl Iterator<Item = &'a f64> + Clone) -> Vec<f64> {
+    let low = values.clone().copied().fold(f64::INFINITY, f64::min);
+    let low = low.clamp(f64::MIN_POSITIVE, f64::MAX);
+    let high = values.copied().fold(low, f64::max);
+    let decades = low.log10().floor() as i32..=high.log10().floor() as i32 + 1;
+    let all = decades.flat_map(|decade| STEPS.map(|step| step * 10f64.powi(decade)));
+    let all: Vec<f64> = all.collect();
+    let first = all.iter().rposition(|mark| *mark <= low).unwrap_or(0);
+    let last = all.iter().position(|mark| *mark > high);
+    all[first..=last.unwrap_or(all.len() - 1)].to_vec()
 }
 
 fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> String {
@@ -106,8 +149,12 @@ fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> String {
 }
 
 fn text(x: f64, y: f64, anchor: &str, what: &str) -> String {
-    let what = what.replace('&', "&amp;").replace('<', "&lt;");
+    let what = escaped(what);
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{what}</text>")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn number(value: f64) -> String {

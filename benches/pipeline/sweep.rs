@@ -161,7 +161,10 @@ impl Sweep {
     pub fn panels(&self) -> [Panel; 2] {
         let lines = |ours: fn(&Point) -> f64, bare: fn(&Point) -> f64| {
             let line = |partitions, dashed, name: &str, of: fn(&Point) -> f64| Line {
-                name: format!("{name}, {partitions} partitions"),
+                name: match partitions {
+                    1 => format!("{name}, 1 partition"),
+                    _ => format!("{name}, {partitions} partitions"),
+                },
                 dashed,
                 values: (self.0.iter().filter(|point| point.partitions == partitions))
                     .map(of)
@@ -171,9 +174,10 @@ impl Sweep {
             let bare = PARTITIONS.map(|count| line(count, true, "idempotent only", bare));
             ours.into_iter().chain(bare).collect()
         };
-        let ticks = MINS.map(|(min, _)| match min.is_zero() {
-            true => "0".to_owned(),
-            false => humantime::format_duration(min).to_string(),
+        let ticks = MINS.map(|(min, _)| match min.as_millis() {
+            0 => "0".to_owned(),
+            below @ 1..1000 => format!("{below} ms"),
+            _ => format!("{} s", min.as_secs()),
         });
         let panel = |title: &str, lines| Panel {
             title: title.to_owned(),
