@@ -31,10 +31,18 @@
 //! What exactly-once costs: throughput and latency against `checkpoint.min` and partitions, beside an
 //! idempotent producer; `FILE` is an SVG. It takes about eight minutes.
 //!
-//! Layout: [`program`] what is measured, [`cost`] what it takes, [`latency`] how long it takes, [`bare`]
-//! the same without us, [`sweep`] all three against settings, [`plot`] its picture, [`reader`] and [`spread`] what they need.
+//! ```text
+//! cargo bench --bench pipeline -- --sink null --against-unchanged [--runs N] [--json]
+//! ```
+//!
+//! What it costs that a little changes: the first measurement, and the same without churn, by turns.
+//!
+//! Layout: [`program`] what is measured, [`cost`] what it takes, [`changed`] what changes take of it,
+//! [`latency`] how long it takes, [`bare`] the same without us, [`sweep`] all three against settings,
+//! [`plot`] its picture, [`reader`] and [`spread`] what they need.
 
 mod bare;
+mod changed;
 mod cost;
 #[path = "../support/discarding.rs"]
 mod discarding;
@@ -48,6 +56,8 @@ mod spread;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+#[path = "../support/turns.rs"]
+mod turns;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,6 +77,7 @@ const CHURN: f64 = 0.01;
 const WORKERS: usize = 2;
 const ROUNDS: u64 = 10;
 const PARTITIONS: u32 = 6;
+const RUNS: usize = 3;
 /// The shortest that can be configured: polls follow each other.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -99,6 +110,12 @@ struct Args {
     /// Measure throughput and latency against checkpoint.min and partitions, which are given
     #[arg(long, conflicts_with_all = ["entries", "churn", "rounds", "sink", "checkpoint_min", "latency"])]
     sweep: bool,
+    /// Measure the same without churn, too, by turns
+    #[arg(long, conflicts_with_all = ["latency", "sweep"])]
+    against_unchanged: bool,
+    /// Runs of each of these
+    #[arg(long, default_value_t = RUNS, requires = "against_unchanged")]
+    runs: usize,
     /// Draw the sweep as SVG
     #[arg(long, value_name = "FILE", requires = "sweep")]
     plot: Option<PathBuf>,
@@ -189,8 +206,13 @@ fn of_cost(args: &Args, setup: Setup, dir: &Path) -> io::Result<Report> {
         entries: args.entries,
         churn: args.churn,
     };
-    let cost = cost::measure(load, args.rounds, setup, dir)?;
-    let mut json = cost.json();
+    let (text, mut json) = if args.against_unchanged {
+        let changed = changed::measure(load, args.rounds, args.runs, &setup)?;
+        (changed.text(), changed.json())
+    } else {
+        let cost = cost::measure(load, args.rounds, setup, dir)?;
+        (cost.text(), cost.json())
+    };
     json["entries"] = load.entries.into();
     json["churn"] = load.churn.into();
     json["sink"] = sink.into();
@@ -200,7 +222,7 @@ fn of_cost(args: &Args, setup: Setup, dir: &Path) -> io::Result<Report> {
             "{} entries, churn {}, sink {sink}",
             load.entries, load.churn
         ),
-        text: cost.text(),
+        text,
         json,
     })
 }
