@@ -1,0 +1,94 @@
+//! What does a body cost whose bytes are those of the last one, against hashing them alone?
+//!
+//! ```text
+//! cargo bench --bench same_bytes [-- --entries N] [--runs N]
+//! ```
+//!
+//! The body: a ladder of `entries` players, about 214 bytes an entry, in memory, in chunks of 16 KiB as a
+//! client receives them. Deltapoll: `read`, from the response to the verdict; chunks are hashed as they
+//! come, held, and dropped when the hash turns out to be known. Nothing enters the graph. The baseline
+//! walks over the same chunks with the same hash, XXH3-128. Runs take turns; what is told is medians.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use clap::Parser;
+use deltapoll::clock;
+use deltapoll::io::http::answer::Answer;
+use xxhash_rust::xxh3::Xxh3;
+
+use body::{SEED, answer, chunks, player, runtime};
+use turns::{aim, median, seconds};
+
+#[path = "support/body.rs"]
+#[allow(dead_code, reason = "this bench uses a part")]
+mod body;
+#[path = "support/turns.rs"]
+mod turns;
+
+/// Of the baseline's rate.
+const AIM: f64 = 0.9;
+
+#[derive(Parser)]
+#[command(name = "same_bytes")]
+struct Args {
+    /// Players of the ladder
+    #[arg(long, default_value_t = 500_000)]
+    entries: usize,
+    /// Runs of each
+    #[arg(long, default_value_t = 15)]
+    runs: usize,
+    /// What cargo passes to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let args = Args::parse();
+    let players: Vec<String> = (0..args.entries).map(player).collect();
+    let body = chunks(&players);
+    drop(players);
+    let bytes: usize = body.iter().map(Bytes::len).sum();
+    let runtime = runtime();
+    let Answer::Body { validators, .. } = runtime.block_on(answer(&body, None)) else {
+        panic!("a body");
+    };
+    let (mut ours, mut hashes) = (Vec::new(), Vec::new());
+    // The first round warms up and is not told.
+    for round in 0..=args.runs {
+        let since = clock::now();
+        let same = runtime.block_on(answer(&body, Some(&validators)));
+        let took = seconds(since);
+        assert!(matches!(same, Answer::Unchanged { .. }));
+        let since = clock::now();
+        black_box(hash(&body));
+        let hashed = seconds(since);
+        if round > 0 {
+            ours.push(took);
+            hashes.push(hashed);
+        }
+    }
+    println!(
+        "{} entries, {:.0} bytes each, in memory, the bytes of the last time",
+        args.entries,
+        bytes as f64 / args.entries as f64
+    );
+    let (ours, hashed) = (median(ours), median(hashes));
+    for (name, took) in [("deltapoll, read", ours), ("XXH3-128 alone", hashed)] {
+        println!(
+            "{name:<20}{:>8.4} s{:>8.1} M entries/s{:>8.2} GB/s",
+            took,
+            args.entries as f64 / took / 1e6,
+            bytes as f64 / took / 1e9
+        );
+    }
+    println!("{}", aim("read against hash alone", hashed / ours, AIM));
+}
+
+fn hash(body: &[Bytes]) -> u128 {
+    let mut hash = Xxh3::with_seed(SEED);
+    for chunk in body {
+        hash.update(chunk);
+    }
+    hash.digest128()
+}
