@@ -35,9 +35,11 @@ copy that is made later is a newer snapshot.
 Files are answers as the API gave them (.json; the list is where the source's `records` says), an entry a
 line (.ndjson, .jsonl), or an entry a record (.avro, as a Kafka Connect sink writes them; the `value` of
 castorm's envelope is looked into, its `timestamp` is not: all records of a file have the file's time, and of
-two with one key the last counts; such a file only adds and changes); .gz and .zst are decompressed. Snapshots
-are taken in order of time, then name, each as one checkpoint. A snapshot that is not newer than what the state holds of its cell is left out: run
-the same command again after an interruption, and it goes on where it was.
+two with one key the last counts; such a file only adds and changes); .gz and .zst are decompressed.
+
+Snapshots are taken in order of time, then name, each as one checkpoint. One that is not newer than what the
+state holds of its cell is left out: run the same command again after an interruption, and it goes on where it
+was.
 
 SOURCE may also be the archive of an earlier pipeline, by itself: what archive.url was there, or
 topics/TOPIC below it where it has several topics and none of them is the source's here. Each epoch of a cell
