@@ -165,8 +165,10 @@ impl Builder {
             return None;
         }
         self.changes = 0;
-        let head = self.body[..self.head_bytes].to_vec();
-        Some(std::mem::replace(&mut self.body, head))
+        // Where there was one there may be another, about as long.
+        let mut next = Vec::with_capacity(self.body.len() + self.body.len() / 16);
+        next.extend_from_slice(&self.body[..self.head_bytes]);
+        Some(std::mem::replace(&mut self.body, next))
     }
 }
 
