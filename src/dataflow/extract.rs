@@ -115,6 +115,8 @@ impl Chunks {
                 raw: hash::raw(seed, entry.bytes),
                 offset: entry.offset,
                 length: entry.len,
+                key_offset: entry.key_offset.unwrap_or(0),
+                key_length: entry.key_offset.map_or(0, |_| key.len() as u32),
             });
         });
         let counts = counts.map_err(|malformed| malformed.to_string())?;

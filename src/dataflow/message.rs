@@ -115,7 +115,7 @@ pub struct Chunk {
     pub rows: Vec<Row>,
 }
 
-/// One entry of a chunk: 32 bytes without a gap.
+/// One entry of a chunk: 40 bytes without a gap.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Key hash in two halves, the top half first: 8-byte alignment keeps rows small.
@@ -126,6 +126,10 @@ pub struct Row {
     pub offset: u32,
     /// How long it is.
     pub length: u32,
+    /// Where in the entry the text of its key starts.
+    pub key_offset: u32,
+    /// How long the key is; 0: it is written with escapes.
+    pub key_length: u32,
 }
 
 /// How a piece fared (R3).

@@ -8,7 +8,7 @@ use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
 use crate::config::Removed;
-use crate::dataflow::message::Counts;
+use crate::dataflow::message::{Counts, Row};
 use crate::fault::Fault;
 use crate::io::json::canonical::Canonical;
 use crate::io::json::extract;
@@ -171,7 +171,7 @@ impl Decider {
             Content::Same(None) => {}
             Content::Same(Some(print)) => found.refreshed.push((row.hash(), print)),
             Content::Malformed => found.tally.malformed += 1,
-            Content::Different(_) if !Self::is_publishable(cell, entry) => {
+            Content::Different(_) if !Self::is_publishable(cell, row, entry) => {
                 found.tally.oversized += 1;
             }
             Content::Different(print) => {
@@ -224,7 +224,7 @@ impl Decider {
     }
 
     /// Whether the entry's record fits, and that of its removal (R11).
-    fn is_publishable(cell: &CellPlan, entry: &[u8]) -> bool {
+    fn is_publishable(cell: &CellPlan, row: &Row, entry: &[u8]) -> bool {
         // Header names, numbers and framing of a record; the broker counts them too.
         const OVERHEAD_BYTES: usize = 256;
         // Beside the key, and more than it is.
@@ -238,7 +238,7 @@ impl Decider {
             return true;
         }
         let mut keys = RecordKeys::new(cell);
-        let key = keys.of(entry);
+        let key = keys.of(row, entry);
         // Its removal has to be publishable too, whenever that is.
         let event = match cell.removed {
             Removed::Event => removal_event(key).len(),
@@ -296,8 +296,8 @@ fn note_new(
     let mut ends = Vec::with_capacity(pending.len());
     for pending in pending {
         if cell.keeps_keys() {
-            let (_, entry) = entries.entry(pending.at());
-            keys.extend_from_slice(record_keys.of(entry).as_bytes());
+            let (row, entry) = entries.entry(pending.at());
+            keys.extend_from_slice(record_keys.of(row, entry).as_bytes());
         }
         ends.push(keys.len());
     }
@@ -341,8 +341,14 @@ impl<'p> RecordKeys<'p> {
         }
     }
 
-    pub fn of<'a>(&'a mut self, entry: &'a [u8]) -> &'a str {
-        let key = self.keys.of(entry);
+    pub fn of<'a>(&'a mut self, row: &Row, entry: &'a [u8]) -> &'a str {
+        let key = match row.key_length {
+            0 => self.keys.of(entry),
+            length => {
+                let start = row.key_offset as usize;
+                Some(&entry[start..start + length as usize])
+            }
+        };
         let key = key.expect("extract found a key in these bytes");
         std::str::from_utf8(self.record.of(key)).expect("extract checks UTF-8")
     }

@@ -126,7 +126,7 @@ impl Encoder {
 impl State {
     fn push_entry(&mut self, cell: &CellPlan, keys: &mut RecordKeys<'_>, pending: &Pending) {
         let (row, entry) = self.entries.entry(pending.at());
-        let key = keys.of(entry);
+        let key = keys.of(row, entry);
         self.builder.push(&Change {
             kind: pending.kind(),
             partition: partition_of(key.as_bytes(), cell.partitions),

@@ -25,6 +25,8 @@ pub struct Entry<'a> {
     pub len: u32,
     /// Its key: a string's text (escapes resolved, valid UTF-8) or an integer as it is written.
     pub key: Option<&'a [u8]>,
+    /// Where in the entry the text of its key starts; `None`: it has none, or none without escapes.
+    pub key_offset: Option<u32>,
     /// Its bytes as they arrived.
     pub bytes: &'a [u8],
 }
@@ -64,13 +66,14 @@ pub fn scan(
     while at < piece.len() {
         let start = at;
         at = finder.entry(piece, start, &mut marks)?;
-        let key = finder.key(piece);
+        let (key, key_at) = finder.key(piece).unzip();
         counts.entries += 1;
         counts.keyless += u64::from(key.is_none());
         entry(Entry {
             offset: start as u32,
             len: (at - start) as u32,
             key,
+            key_offset: key_at.flatten().map(|key| (key - start) as u32),
             bytes: &piece[start..at],
         });
         at = after_comma(piece, at)?;
@@ -95,7 +98,7 @@ impl<'k> Keys<'k> {
         }
         let mut marks = Marks::new(entry, 0, Carry::default());
         self.0.entry(entry, 0, &mut marks).ok()?;
-        self.0.key(entry)
+        self.0.key(entry).map(|(key, _)| key)
     }
 }
 
@@ -180,9 +183,20 @@ impl<'k> Finder<'k> {
             before = &before[..before.len() - 1];
         }
         let tail = tail(before);
-        for member in &mut self.members {
-            if (tail ^ member.tail) & member.mask == 0 {
-                member.found(before, piece, colon);
+        let may_be = |member: &Member| (tail ^ member.tail) & member.mask == 0;
+        if self.members.iter().any(may_be) {
+            self.found(before, piece, colon);
+        }
+    }
+
+    /// The same, where a name before `colon` ends as one of the pointers'.
+    #[cold]
+    fn found(&mut self, before: &[u8], piece: &[u8], colon: usize) {
+        for (pointer, member) in self.keys.iter().zip(&mut self.members) {
+            if let Some(step) = pointer.steps().first()
+                && ends_with_name(before, &step.name)
+            {
+                member.value = find::solid(piece, colon + 1);
             }
         }
     }
@@ -207,8 +221,8 @@ impl<'k> Finder<'k> {
         }
     }
 
-    /// The key of the entry that was skipped last.
-    fn key<'a>(&'a mut self, piece: &'a [u8]) -> Option<&'a [u8]> {
+    /// The key of the entry that was skipped last, and where it is if it has no escapes.
+    fn key<'a>(&'a mut self, piece: &'a [u8]) -> Option<(&'a [u8], Option<usize>)> {
         let found = self.keys.iter().zip(&self.members);
         let found = found.filter(|(_, member)| member.value != 0);
         for (pointer, member) in found {
@@ -216,12 +230,16 @@ impl<'k> Finder<'k> {
             let value = steps.iter().try_fold(member.value, |value, step| {
                 descend(piece, value, step, &mut self.text)
             });
-            match value.and_then(|value| scalar_key(piece, value)) {
-                Some(Raw::Plain(key)) => return Some(key),
+            let Some(value) = value else { continue };
+            match scalar_key(piece, value) {
+                Some(Raw::Plain(key)) => {
+                    let quote = usize::from(piece[value] == b'"');
+                    return Some((key, Some(value + quote)));
+                }
                 Some(Raw::Escaped(raw)) => {
                     self.text.clear();
                     if escape::unescape(raw, &mut self.text) == Ok(Text::Whole) {
-                        return Some(&self.text);
+                        return Some((&self.text, None));
                     }
                 }
                 None => {}
@@ -232,11 +250,9 @@ impl<'k> Finder<'k> {
 }
 
 /// A member by its name, which is mostly written without escapes; the default one is nowhere.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Member {
-    /// The name with both quotes.
-    quoted: Vec<u8>,
-    /// Its last eight bytes as a number, whose bits in `mask` count.
+    /// The last eight bytes of the name with its quotes as a number, whose bits in `mask` count.
     tail: u64,
     mask: u64,
     /// Where the member's value starts; 0 = not there (no value of a member starts at 0).
@@ -245,22 +261,24 @@ struct Member {
 
 impl Member {
     fn new(name: &str) -> Member {
-        let quoted = format!("\"{name}\"").into_bytes();
+        let quoted = || [b'"'].into_iter().chain(name.bytes()).chain([b'"']);
         Member {
-            tail: tail(&quoted),
-            mask: tail(&vec![0xff; quoted.len()]),
-            quoted,
+            tail: quoted().fold(0, shift_in),
+            mask: quoted().map(|_| 0xff).fold(0, shift_in),
             value: 0,
         }
     }
+}
 
-    /// Notes the value behind `colon`, if all of the name is before it.
-    #[cold]
-    fn found(&mut self, before: &[u8], piece: &[u8], colon: usize) {
-        if !self.quoted.is_empty() && before.ends_with(&self.quoted) {
-            self.value = find::solid(piece, colon + 1);
-        }
-    }
+/// Whether `bytes` end with `name` in quotes.
+fn ends_with_name(bytes: &[u8], name: &str) -> bool {
+    let before = bytes.strip_suffix(b"\"");
+    let before = before.and_then(|bytes| bytes.strip_suffix(name.as_bytes()));
+    before.is_some_and(|bytes| bytes.ends_with(b"\""))
+}
+
+fn shift_in(tail: u64, byte: u8) -> u64 {
+    tail >> 8 | u64::from(byte) << 56
 }
 
 /// The last eight bytes as a number, the last one highest; what is missing is 0.
@@ -268,9 +286,7 @@ impl Member {
 fn tail(bytes: &[u8]) -> u64 {
     match bytes.last_chunk() {
         Some(tail) => u64::from_le_bytes(*tail),
-        None => bytes
-            .iter()
-            .fold(0, |tail, byte| tail >> 8 | u64::from(*byte) << 56),
+        None => bytes.iter().copied().fold(0, shift_in),
     }
 }
 
