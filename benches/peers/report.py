@@ -20,6 +20,7 @@ US = "deltapoll"
 # In the order of the table.
 PEERS = {
     US: "**Deltapoll**",
+    "deltapoll-no-headers": "the same, `headers = false`",
     "tight": "tight Rust",
     "tight-transactions": "tight Rust, one transaction a poll",
     "plain": "plain Rust",
@@ -32,7 +33,8 @@ NOTES = """\
 What each of them is, and does not do:
 
 - **Deltapoll**: journals each poll that changed anything with an fsync, keeps its state on disk, publishes
-  exactly once across restarts, sees removals, and gives each record six headers; the others give none.
+  exactly once across restarts, sees removals, and gives each record six headers; the others give none, nor
+  does it with `headers = false`.
 - **tight Rust** (`rust/src/bin/tight.rs`): `reqwest`, slices of the body (`RawValue`), XXH3 hashes, a
   `HashMap`, `FutureProducer`. Nothing is durable: a restart publishes everything again. Sees no removals. Keys
   are never forgotten. Any error ends it. With one transaction a poll, readers of committed records see a poll
