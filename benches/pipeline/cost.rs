@@ -4,7 +4,6 @@
 //! write.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::program::{Program, Setup};
 use crate::support::used::used;
-use crate::support::{LOOK, PATH, Simulation};
+use crate::support::{LOOK, PATH, Simulation, bytes_under};
 
 /// What is polled.
 #[derive(Clone, Copy)]
@@ -73,18 +72,6 @@ fn watch(pid: u32, api: &Simulation) -> io::Result<Vec<Look>> {
         }
         clock::pause(LOOK);
     }
-}
-
-fn bytes_under(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        bytes += match entry.file_type()?.is_dir() {
-            true => bytes_under(&entry.path())?,
-            false => entry.metadata()?.len(),
-        };
-    }
-    Ok(bytes)
 }
 
 /// The number that stands before `words`.

@@ -10,7 +10,7 @@ use deltapoll::clock;
 
 use crate::api::Api;
 use crate::support::used::used;
-use crate::support::{Killed, LOOK};
+use crate::support::{Killed, LOOK, bytes_under};
 
 /// On what it runs.
 pub struct Setup<'a> {
@@ -75,18 +75,6 @@ fn peak_at_end(process: u32) -> io::Result<u64> {
         }
         clock::pause(LOOK);
     }
-}
-
-fn bytes_under(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        bytes += match entry.file_type()?.is_dir() {
-            true => bytes_under(&entry.path())?,
-            false => entry.metadata()?.len(),
-        };
-    }
-    Ok(bytes)
 }
 
 fn toml(setup: &Setup<'_>) -> String {

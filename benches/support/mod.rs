@@ -23,6 +23,19 @@ pub const SEED: u64 = 7;
 /// How long the simulation may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes of all files in `dir`, at any depth.
+pub fn bytes_under(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.file_type()?.is_dir() {
+            true => bytes_under(&entry.path())?,
+            false => entry.metadata()?.len(),
+        };
+    }
+    Ok(bytes)
+}
+
 /// A process that does not outlive us.
 pub struct Killed(pub Child);
 
