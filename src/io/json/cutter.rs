@@ -9,7 +9,7 @@ use bytes::Bytes;
 use deltapoll_state::fail;
 
 use super::envelope::{Envelope, What};
-use super::marks::{Carry, Marks};
+use super::marks::{Carry, Colons, Marks};
 use super::{Malformed, Nest, Pointer, WRONG_BRACKET, is_scalar, is_space, pieces, shown};
 
 /// A piece is about this long: a share of work that is worth sending to another worker.
@@ -129,7 +129,7 @@ impl Cutter {
         pieces: &mut Vec<Bytes>,
     ) -> Result<usize, (usize, What)> {
         let mut at = at;
-        let mut marks = Marks::new(chunk, at, self.carry);
+        let mut marks = Marks::new(chunk, at, self.carry, Colons::None);
         // What `piece` lacks of the chunk starts here; between two pieces nothing is wanted.
         let mut from = (!self.piece.is_empty()).then_some(at);
         while let Some(byte) = chunk.get(at) {
@@ -221,7 +221,7 @@ impl Cutter {
 /// Goes on at `at` within what `nest` is open for; returns the index after it, if it ends in `chunk`.
 fn skip(
     nest: &mut Nest,
-    marks: &mut Marks<'_, false>,
+    marks: &mut Marks<'_>,
     chunk: &[u8],
     at: usize,
 ) -> Result<Option<usize>, (usize, What)> {

@@ -10,7 +10,7 @@
 use deltapoll_state::fail;
 
 use super::escape::{self, Text};
-use super::marks::{Carry, Marks};
+use super::marks::{Carry, Colons, Marks};
 use super::number;
 use super::pointer::Step;
 use super::skim::Skim;
@@ -60,7 +60,7 @@ pub fn scan(
         return Err(Malformed::new(fault.valid_up_to(), "not UTF-8"));
     }
     let mut finder = Finder::new(keys);
-    let mut marks = Marks::new(piece, 0, Carry::default());
+    let mut marks = Marks::new(piece, 0, Carry::default(), finder.colons);
     let mut counts = Counts::default();
     let mut at = find::solid(piece, 0);
     while at < piece.len() {
@@ -96,7 +96,7 @@ impl<'k> Keys<'k> {
         if entry.is_empty() {
             return None;
         }
-        let mut marks = Marks::new(entry, 0, Carry::default());
+        let mut marks = Marks::new(entry, 0, Carry::default(), self.0.colons);
         self.0.entry(entry, 0, &mut marks).ok()?;
         self.0.key(entry).map(|(key, _)| key)
     }
@@ -125,19 +125,22 @@ struct Finder<'k> {
     keys: &'k [Pointer],
     /// For each pointer its first step.
     members: Vec<Member>,
+    /// The colons that a name of these may be before.
+    colons: Colons,
     /// Text of an escaped name or key.
     text: Vec<u8>,
 }
 
 impl<'k> Finder<'k> {
     fn new(keys: &'k [Pointer]) -> Finder<'k> {
-        let first = |pointer: &Pointer| pointer.steps().first().map(|step| Member::new(&step.name));
+        let members = keys.iter().map(|key| match key.steps().first() {
+            Some(step) => Member::new(&step.name),
+            None => Member::default(),
+        });
         Finder {
             keys,
-            members: keys
-                .iter()
-                .map(|key| first(key).unwrap_or_default())
-                .collect(),
+            members: members.collect(),
+            colons: colons_of(keys),
             text: Vec::new(),
         }
     }
@@ -147,7 +150,7 @@ impl<'k> Finder<'k> {
         &mut self,
         piece: &[u8],
         at: usize,
-        marks: &mut Marks<'_, true>,
+        marks: &mut Marks<'_>,
     ) -> Result<usize, Malformed> {
         self.forget();
         match piece[at] {
@@ -270,6 +273,18 @@ impl Member {
     }
 }
 
+/// The colons that the first names of `keys` may be before.
+fn colons_of(keys: &[Pointer]) -> Colons {
+    let names = keys.iter().filter_map(|key| key.steps().first());
+    // An empty name's last byte is its opening quote.
+    let mut tails = names.map(|step| step.name.as_bytes().last().copied().unwrap_or(b'"'));
+    match tails.next() {
+        None => Colons::None,
+        Some(tail) if tails.all(|other| other == tail) => Colons::Behind(tail),
+        Some(_) => Colons::All,
+    }
+}
+
 /// Whether `bytes` end with `name` in quotes.
 fn ends_with_name(bytes: &[u8], name: &str) -> bool {
     let before = bytes.strip_suffix(b"\"");
@@ -296,7 +311,7 @@ fn tail(bytes: &[u8]) -> u64 {
 fn nested(
     piece: &[u8],
     at: usize,
-    marks: &mut Marks<'_, true>,
+    marks: &mut Marks<'_>,
     mut colon: impl FnMut(usize),
 ) -> Result<usize, Malformed> {
     let mut nest = Nest::default();

@@ -3,11 +3,18 @@
 //!
 //! The way is that of simdjson's first stage (Langdale and Lemire, "Parsing Gigabytes of JSON per
 //! Second", 2019): a bit for each byte, and a prefix XOR over the quotes that are not escaped, which
-//! sets the bits of strings.
+//! sets the bits of strings. [`deltapoll_blocks`] has it for the widest vectors of this machine; what
+//! is here instead where it has none is what every machine can do.
 
+use std::sync::LazyLock;
+
+use deltapoll_blocks::{BYTES as BLOCK_BYTES, Block, Vectors};
 use wide::u8x16;
 
-const BLOCK_BYTES: usize = 64;
+/// Blocks that are looked at together.
+const AHEAD: usize = 16;
+
+static WIDEST: LazyLock<Option<Vectors>> = LazyLock::new(Vectors::widest);
 
 /// A bit for each byte of a block, the first byte lowest.
 type Bits = u64;
@@ -26,16 +33,47 @@ impl Carry {
     pub(super) fn in_text(self) -> bool {
         self.inside != 0
     }
+
+    /// The bytes that backslashes escape; leaves whether the first byte after `len` is one.
+    fn escapes(&mut self, backslashes: Bits, len: usize) -> Bits {
+        let mut escaped = self.escaped;
+        let mut left = backslashes & !escaped;
+        self.escaped = 0;
+        while left != 0 {
+            let first = left & left.wrapping_neg();
+            escaped |= first << 1;
+            self.escaped |= first >> (len - 1);
+            left &= !(first | first << 1);
+        }
+        escaped
+    }
+}
+
+/// Which colons are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colons {
+    None,
+    /// Those that a name may be before whose last byte is this one, written without escapes: there is
+    /// this byte and a quote right before the colon, or something else than a quote.
+    Behind(u8),
+    All,
 }
 
 /// The marks of some bytes, from one place on, in order.
 ///
-/// Marks are brackets outside of strings, with `COLONS` also colons there, and backslashes there: those
-/// are no JSON, and behind one of them it is not known what a string is. `Y`, `_`, `y` and DEL outside
-/// of strings may be marked too: they share the bits of the brackets, and are no part of JSON there.
-pub(super) struct Marks<'b, const COLONS: bool> {
+/// Marks are brackets outside of strings, the colons there that are wanted, and backslashes there:
+/// those are no JSON, and behind one of them it is not known what a string is. `Y`, `_`, `y` and DEL
+/// outside of strings may be marked too: they share the bits of the brackets, and are no part of JSON
+/// there. A colon that is not wanted may be marked.
+pub(super) struct Marks<'b> {
     bytes: &'b [u8],
+    colons: Colons,
     carry: Carry,
+    /// Of the block that was looked at last: quotes, and tails, of its last bytes, lowest.
+    last: (Bits, Bits),
+    /// Blocks that were found ahead, from `at_ahead` on still to be looked at.
+    ahead: [Block; AHEAD],
+    at_ahead: usize,
     /// Of the block that was looked at last.
     start: usize,
     end: usize,
@@ -46,12 +84,16 @@ pub(super) struct Marks<'b, const COLONS: bool> {
     escapes_seen: bool,
 }
 
-impl<'b, const COLONS: bool> Marks<'b, COLONS> {
+impl<'b> Marks<'b> {
     /// The marks of `bytes` from `at` on; `carry` is what the bytes before it leave.
-    pub(super) fn new(bytes: &'b [u8], at: usize, carry: Carry) -> Marks<'b, COLONS> {
+    pub(super) fn new(bytes: &'b [u8], at: usize, carry: Carry, colons: Colons) -> Marks<'b> {
         Marks {
             bytes,
+            colons,
             carry,
+            last: (0, 0),
+            ahead: [Block::default(); AHEAD],
+            at_ahead: AHEAD,
             start: at,
             end: at,
             marks: 0,
@@ -112,38 +154,66 @@ impl<'b, const COLONS: bool> Marks<'b, COLONS> {
     /// Looks at the next block; the last one may be shorter.
     #[inline]
     fn look(&mut self) {
+        if self.at_ahead == AHEAD {
+            self.find_ahead();
+        }
+        let block = self.ahead[self.at_ahead];
+        self.at_ahead += 1;
         self.start = self.end;
-        let rest = &self.bytes[self.start..];
-        if let Some(block) = rest.first_chunk() {
-            self.see(block, BLOCK_BYTES);
-        } else {
-            let mut padded = [0; BLOCK_BYTES];
-            padded[..rest.len()].copy_from_slice(rest);
-            self.see(&padded, rest.len());
+        self.end = self.bytes.len().min(self.start + BLOCK_BYTES);
+        self.see(block);
+    }
+
+    /// Finds the blocks that come next: as many as there is room for, or the last one, padded.
+    #[cold]
+    fn find_ahead(&mut self) {
+        let rest = &self.bytes[self.end..];
+        let (blocks, short) = rest.as_chunks();
+        let mut last = [0; BLOCK_BYTES];
+        let blocks = match blocks.len() {
+            0 => {
+                last[..short.len()].copy_from_slice(short);
+                &[last]
+            }
+            len => &blocks[..len.min(AHEAD)],
+        };
+        // The last places are filled: `look` only has to know one end.
+        self.at_ahead = AHEAD - blocks.len();
+        let found = &mut self.ahead[self.at_ahead..];
+        let tail = match self.colons {
+            Colons::Behind(tail) => tail,
+            Colons::None | Colons::All => 0,
+        };
+        match *WIDEST {
+            Some(vectors) => vectors.find(blocks, tail, found),
+            None => find(blocks, tail, found),
         }
     }
 
     #[inline]
-    fn see(&mut self, block: &[u8; BLOCK_BYTES], len: usize) {
-        self.end += len;
-        let block = Vectors::new(block);
-        let mut quotes = block.bits(|bytes| bytes.simd_eq(u8x16::splat(b'"')));
-        let backslashes = |bytes: u8x16| bytes.simd_eq(u8x16::splat(b'\\'));
-        self.escapes = block.has(backslashes);
-        let mut marks = block.bits(|bytes| {
-            let brackets = (bytes | u8x16::splat(0x26)).simd_eq(u8x16::splat(0x7f));
-            match COLONS {
-                true => brackets | bytes.simd_eq(u8x16::splat(b':')),
-                false => brackets,
+    fn see(&mut self, block: Block) {
+        let mut quotes = block.quotes;
+        let mut strings = block.strings;
+        let colons = match self.colons {
+            Colons::None => 0,
+            Colons::All => block.colons,
+            Colons::Behind(_) => {
+                let (last_quote, last_tails) = self.last;
+                self.last = (block.quotes >> 63, block.tails >> 62);
+                let quoted = block.quotes << 1 | last_quote;
+                block.colons & (block.tails << 2 | last_tails | !quoted)
             }
-        });
+        };
+        let mut marks = block.brackets | colons;
+        self.escapes = block.backslashes != 0;
         if self.escapes || self.carry.escaped != 0 {
-            let backslashes = block.bits(backslashes);
             self.escapes_seen |= self.escapes;
-            quotes &= !self.carry.escapes(backslashes, len);
-            marks |= backslashes;
+            let len = self.end - self.start;
+            quotes &= !self.carry.escapes(block.backslashes, len);
+            strings = prefix_xor(quotes);
+            marks |= block.backslashes;
         }
-        let strings = prefix_xor(quotes) ^ self.carry.inside;
+        let strings = strings ^ self.carry.inside;
         // What pads is within a string exactly if the end is.
         self.carry.inside = (strings.cast_signed() >> (BLOCK_BYTES - 1)).cast_unsigned();
         self.marks = marks & !strings;
@@ -169,44 +239,25 @@ impl Iterator for Places {
     }
 }
 
-impl Carry {
-    /// The bytes that backslashes escape; leaves whether the first byte after `len` is one.
-    fn escapes(&mut self, backslashes: Bits, len: usize) -> Bits {
-        let mut escaped = self.escaped;
-        let mut left = backslashes & !escaped;
-        self.escaped = 0;
-        while left != 0 {
-            let first = left & left.wrapping_neg();
-            escaped |= first << 1;
-            self.escaped |= first >> (len - 1);
-            left &= !(first | first << 1);
-        }
-        escaped
-    }
-}
-
-/// A block.
-struct Vectors([u8x16; BLOCK_BYTES / 16]);
-
-impl Vectors {
-    #[inline]
-    fn new(block: &[u8; BLOCK_BYTES]) -> Vectors {
+/// What [`Vectors::find`] does, in vectors of 16 bytes.
+fn find(blocks: &[[u8; BLOCK_BYTES]], tail: u8, found: &mut [Block]) {
+    for (block, found) in blocks.iter().zip(found) {
         let (vectors, _) = block.as_chunks::<16>();
-        Vectors(std::array::from_fn(|at| u8x16::new(vectors[at])))
-    }
-
-    /// The bytes for which `of` gives all bits.
-    #[inline]
-    fn bits(&self, of: impl Fn(u8x16) -> u8x16) -> Bits {
-        let bits = |at: usize| Bits::from(of(self.0[at]).to_bitmask());
-        bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
-    }
-
-    /// Whether there are any.
-    #[inline]
-    fn has(&self, of: impl Fn(u8x16) -> u8x16) -> bool {
-        let [a, b, c, d] = self.0.map(of);
-        (a | b | c | d).to_bitmask() != 0
+        let vectors: [u8x16; BLOCK_BYTES / 16] = std::array::from_fn(|at| u8x16::new(vectors[at]));
+        let bits = |of: &dyn Fn(u8x16) -> u8x16| {
+            let bits = |at: usize| Bits::from(of(vectors[at]).to_bitmask());
+            bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
+        };
+        let each = |byte: u8| bits(&|bytes| bytes.simd_eq(u8x16::splat(byte)));
+        let quotes = each(b'"');
+        *found = Block {
+            quotes,
+            strings: prefix_xor(quotes),
+            backslashes: each(b'\\'),
+            brackets: bits(&|bytes| (bytes | u8x16::splat(0x26)).simd_eq(u8x16::splat(0x7f))),
+            colons: each(b':'),
+            tails: each(tail),
+        };
     }
 }
 
@@ -252,7 +303,7 @@ mod tests {
         for to in parts.iter().copied().chain([bytes.len()]) {
             let part = &bytes[..to];
             for (found, is_mark) in [(&mut marks, true), (&mut quotes, false)] {
-                let mut seen = Marks::<true>::new(part, from, carry);
+                let mut seen = Marks::new(part, from, carry, Colons::All);
                 let mut at = from;
                 let mut next = |at| match is_mark {
                     true => seen.some_from(at)?.next(),
@@ -263,7 +314,7 @@ mod tests {
                     at = place + 1;
                 }
             }
-            carry = Marks::<true>::new(part, from, carry).finish();
+            carry = Marks::new(part, from, carry, Colons::All).finish();
             from = to;
         }
         (marks, quotes)
@@ -312,8 +363,8 @@ mod tests {
     #[test]
     fn backslashes_are_seen_in_the_block_that_has_them() {
         let bytes = [b"{".repeat(64), b"\"\\n\"{".to_vec()].concat();
-        let mut marks = Marks::<false>::new(&bytes, 0, Carry::default());
-        let first = |marks: &mut Marks<'_, false>, at| marks.some_from(at)?.next();
+        let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::None);
+        let first = |marks: &mut Marks<'_>, at| marks.some_from(at)?.next();
         assert_eq!(first(&mut marks, 0), Some(0));
         marks.forget_escapes();
         assert_eq!(first(&mut marks, 63), Some(63));
@@ -322,5 +373,51 @@ mod tests {
         assert!(marks.escapes_seen());
         marks.forget_escapes();
         assert!(marks.escapes_seen(), "of the same block");
+    }
+
+    #[test]
+    fn blocks_are_found_alike_with_and_without_wide_vectors() {
+        let Some(vectors) = *WIDEST else { return };
+        let mut seed = 7_u64;
+        let mut byte = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as u8
+        };
+        for round in 0..2_000 {
+            let mut block = || {
+                std::array::from_fn(|_| match round % 2 {
+                    0 => byte(),
+                    _ => b"\"\\{}[]:,"[usize::from(byte()) % 8],
+                })
+            };
+            let blocks: [[u8; BLOCK_BYTES]; 2] = [block(), block()];
+            let tail = blocks[0][0];
+            let mut found = [[Block::default(); 2]; 2];
+            vectors.find(&blocks, tail, &mut found[0]);
+            find(&blocks, tail, &mut found[1]);
+            assert_eq!(found[0], found[1], "{blocks:?}");
+        }
+    }
+
+    #[test]
+    fn a_colon_is_marked_unless_a_quote_behind_another_byte_is_before_it() {
+        let names: [(&[u8], bool); 6] = [
+            (b"\"id\":", true),
+            (b"\"id\" :", true),
+            (b"\"lad\":", true),
+            (b"\"do\":", false),
+            (b"\"\":", false),
+            (b"id:", true),
+        ];
+        for (name, marked) in names {
+            for before in 0..2 * BLOCK_BYTES {
+                let bytes = [&vec![b' '; before][..], name, &[b'1'; 70]].concat();
+                let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::Behind(b'd'));
+                let first = marks.some_from(0).and_then(|mut places| places.next());
+                let colon = before + name.len() - 1;
+                let text = String::from_utf8_lossy(name);
+                assert_eq!(first, marked.then_some(colon), "{text} after {before}");
+            }
+        }
     }
 }
