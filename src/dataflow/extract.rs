@@ -1,4 +1,4 @@
-//! Extract: from bytes to rows, on all workers.
+//! Extract: from bytes to prints and spans, on all workers.
 //!
 //! Checks every byte of a piece (R4), finds each entry's key and hashes key and raw bytes. What goes
 //! on is one chunk per piece and owner, and one trailer per piece to every worker (R3); nothing is
@@ -18,7 +18,7 @@ use crate::io::json::hash::{self, RecordKey};
 use crate::snapshot::{CellPlan, Plan};
 
 use super::message::{
-    Chunk, Counts, Extracted, ExtractedItem, PollRef, Polled, PolledItem, Row, Trailer,
+    Chunk, Counts, Extracted, ExtractedItem, PollRef, Polled, PolledItem, Print, Span, Trailer,
 };
 
 /// Builds the operator.
@@ -30,7 +30,10 @@ pub fn extract<'scope>(
     let (worker, workers) = (scope.index(), scope.peers());
     let pact = Exchange::new(|polled: &Polled| polled.to as u64);
     polled.unary(pact, "Extract", move |_, _| {
-        let extractor = Extractor { plan, workers };
+        let mut extractor = Extractor {
+            plan,
+            shares: vec![Found::default(); workers],
+        };
         move |input, output| {
             input.for_each(|time, data| {
                 let mut session = output.session(&time);
@@ -51,33 +54,41 @@ pub fn extract<'scope>(
 
 struct Extractor {
     plan: Arc<Plan>,
-    workers: usize,
+    /// What each worker owns of the piece at hand: used again for every piece.
+    shares: Vec<Found>,
+}
+
+/// Entries of one piece.
+#[derive(Clone, Default)]
+struct Found {
+    prints: Vec<Print>,
+    spans: Vec<Span>,
 }
 
 impl Extractor {
     fn piece(
-        &self,
+        &mut self,
         of: PollRef,
         number: u32,
         bytes: &Bytes,
         mut give: impl FnMut(usize, ExtractedItem),
     ) {
-        let cell = &self.plan.cells[of.index];
-        let mut chunks = Chunks::new(self.workers, of, number, bytes);
-        let outcome = chunks.fill(cell, self.plan.seed, bytes);
-        if outcome.is_ok() {
-            for (to, mut chunk) in chunks
-                .0
-                .into_iter()
-                .enumerate()
-                .filter(|(_, c)| !c.rows.is_empty())
-            {
-                // They are kept until the snapshot is decided.
-                chunk.rows.shrink_to_fit();
+        let plan = self.plan.clone();
+        let outcome = self.fill(&plan.cells[of.index], plan.seed, bytes);
+        for (to, found) in self.shares.iter_mut().enumerate() {
+            if outcome.is_ok() && !found.spans.is_empty() {
+                // They are kept until the snapshot is decided: copies take just what they need.
+                let chunk = Chunk {
+                    of,
+                    number,
+                    bytes: bytes.clone(),
+                    prints: found.prints.clone(),
+                    spans: found.spans.clone(),
+                };
                 give(to, ExtractedItem::Chunk(chunk));
             }
-        }
-        for to in 0..self.workers {
+            found.prints.clear();
+            found.spans.clear();
             let trailer = Trailer {
                 of,
                 number,
@@ -86,33 +97,19 @@ impl Extractor {
             give(to, ExtractedItem::Trailer(trailer));
         }
     }
-}
-
-/// One chunk per worker.
-struct Chunks(Vec<Chunk>);
-
-impl Chunks {
-    fn new(workers: usize, of: PollRef, number: u32, bytes: &Bytes) -> Chunks {
-        // A guess that is right within one doubling for entries of 100 to 200 bytes.
-        let capacity = bytes.len() / 160 / workers + 1;
-        let chunk = |_| Chunk {
-            of,
-            number,
-            bytes: bytes.clone(),
-            rows: Vec::with_capacity(capacity),
-        };
-        Chunks((0..workers).map(chunk).collect())
-    }
 
     fn fill(&mut self, cell: &CellPlan, seed: u64, bytes: &Bytes) -> Result<Counts, String> {
-        let workers = self.0.len();
+        let workers = self.shares.len();
         let mut record_key = RecordKey::new(&cell.key_prefix, &cell.key_suffix);
         let counts = extract::scan(bytes, &cell.keys, |entry| {
             let Some(key) = entry.key else { return };
             let hash = record_key.hash(seed, key);
-            self.0[range::owner(hash, workers)].rows.push(Row {
+            let found = &mut self.shares[range::owner(hash, workers)];
+            found.prints.push(Print {
                 hash: [hash.top(), hash.0 as u64],
                 raw: hash::raw(seed, entry.bytes),
+            });
+            found.spans.push(Span {
                 offset: entry.offset,
                 length: entry.len,
                 key_offset: entry.key_offset.unwrap_or(0),

@@ -111,17 +111,24 @@ pub struct Chunk {
     pub number: u32,
     /// The piece's bytes, which the offsets point into.
     pub bytes: Bytes,
-    /// In the order of the piece.
-    pub rows: Vec<Row>,
+    /// What the entries are known by, in the order of the piece.
+    pub prints: Vec<Print>,
+    /// Where they are, in the same order.
+    pub spans: Vec<Span>,
 }
 
-/// One entry of a chunk: 40 bytes without a gap.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Row {
-    /// Key hash in two halves, the top half first: 8-byte alignment keeps rows small.
+/// What an entry is known by: 24 bytes without a gap.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Print {
+    /// Key hash in two halves, the top half first: 8-byte alignment keeps it small.
     pub hash: [u64; 2],
     /// Fingerprint of the raw bytes.
     pub raw: u64,
+}
+
+/// Where an entry of a chunk is, and its key: 16 bytes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Span {
     /// Where the entry starts.
     pub offset: u32,
     /// How long it is.

@@ -8,7 +8,7 @@ use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
 use crate::config::Removed;
-use crate::dataflow::message::{Counts, Row};
+use crate::dataflow::message::{Counts, Span};
 use crate::fault::Fault;
 use crate::io::json::canonical::Canonical;
 use crate::io::json::extract;
@@ -125,8 +125,8 @@ impl Decider {
                 found.tally.duplicates += 1;
                 continue;
             }
-            let row = entries.row(at);
-            let hash = row.hash();
+            let print = entries.print(at);
+            let hash = print.hash();
             while let Some((gone, _)) = old.filter(|(known, _)| *known < hash) {
                 miss(gone, &mut found);
                 old = walk.next().transpose().map_err(damaged)?;
@@ -139,7 +139,7 @@ impl Decider {
                     seen.push(hash);
                 }
                 old = walk.next().transpose().map_err(damaged)?;
-                if known.is_some_and(|k| k.raw == row.raw && k.rule == cell.rule) {
+                if known.is_some_and(|k| k.raw == print.raw && k.rule == cell.rule) {
                     continue;
                 }
             }
@@ -166,12 +166,13 @@ impl Decider {
         known: Option<Fingerprint>,
         found: &mut Found,
     ) {
-        let (row, entry) = entries.entry(at);
-        match self.content(plan, cell, row.raw, entry, known) {
+        let seen = entries.print(at);
+        let (span, entry) = entries.entry(at);
+        match self.content(plan, cell, seen.raw, entry, known) {
             Content::Same(None) => {}
-            Content::Same(Some(print)) => found.refreshed.push((row.hash(), print)),
+            Content::Same(Some(print)) => found.refreshed.push((seen.hash(), print)),
             Content::Malformed => found.tally.malformed += 1,
-            Content::Different(_) if !Self::is_publishable(cell, row, entry) => {
+            Content::Different(_) if !Self::is_publishable(cell, span, entry) => {
                 found.tally.oversized += 1;
             }
             Content::Different(print) => {
@@ -224,7 +225,7 @@ impl Decider {
     }
 
     /// Whether the entry's record fits, and that of its removal (R11).
-    fn is_publishable(cell: &CellPlan, row: &Row, entry: &[u8]) -> bool {
+    fn is_publishable(cell: &CellPlan, span: &Span, entry: &[u8]) -> bool {
         // Header names, numbers and framing of a record; the broker counts them too.
         const OVERHEAD_BYTES: usize = 256;
         // Beside the key, and more than it is.
@@ -238,7 +239,7 @@ impl Decider {
             return true;
         }
         let mut keys = RecordKeys::new(cell);
-        let key = keys.of(row, entry);
+        let key = keys.of(span, entry);
         // Its removal has to be publishable too, whenever that is.
         let event = match cell.removed {
             Removed::Event => removal_event(key).len(),
@@ -296,22 +297,22 @@ fn note_new(
     let mut ends = Vec::with_capacity(pending.len());
     for pending in pending {
         if cell.keeps_keys() {
-            let (row, entry) = entries.entry(pending.at());
-            keys.extend_from_slice(record_keys.of(row, entry).as_bytes());
+            let (span, entry) = entries.entry(pending.at());
+            keys.extend_from_slice(record_keys.of(span, entry).as_bytes());
         }
         ends.push(keys.len());
     }
     let mut start = 0;
     let notes = pending.iter().zip(ends).map(|(pending, end)| {
-        let row = entries.row(pending.at());
+        let seen = entries.print(pending.at());
         let print = Fingerprint {
-            raw: row.raw,
+            raw: seen.raw,
             canon: pending.canon,
             rule: cell.rule,
         };
         let key = &keys[std::mem::replace(&mut start, end)..end];
         Note {
-            hash: row.hash(),
+            hash: seen.hash(),
             print: Some(print),
             key,
         }
@@ -341,11 +342,11 @@ impl<'p> RecordKeys<'p> {
         }
     }
 
-    pub fn of<'a>(&'a mut self, row: &Row, entry: &'a [u8]) -> &'a str {
-        let key = match row.key_length {
+    pub fn of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a str {
+        let key = match span.key_length {
             0 => self.keys.of(entry),
             length => {
-                let start = row.key_offset as usize;
+                let start = span.key_offset as usize;
                 Some(&entry[start..start + length as usize])
             }
         };

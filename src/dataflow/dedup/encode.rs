@@ -125,14 +125,15 @@ impl Encoder {
 
 impl State {
     fn push_entry(&mut self, cell: &CellPlan, keys: &mut RecordKeys<'_>, pending: &Pending) {
-        let (row, entry) = self.entries.entry(pending.at());
-        let key = keys.of(row, entry);
+        let seen = self.entries.print(pending.at());
+        let (span, entry) = self.entries.entry(pending.at());
+        let key = keys.of(span, entry);
         self.builder.push(&Change {
             kind: pending.kind(),
             partition: partition_of(key.as_bytes(), cell.partitions),
-            hash: row.hash(),
+            hash: seen.hash(),
             print: Fingerprint {
-                raw: row.raw,
+                raw: seen.raw,
                 canon: pending.canon,
                 rule: cell.rule,
             },

@@ -1,24 +1,34 @@
 //! The entries of one snapshot that one worker owns, in order of key hash.
 //!
-//! The rows stay in the chunks that they came in; what is sorted is where they are, 16 bytes each.
+//! What the merge with the state needs lies in that order, 32 bytes an entry, so that it is read from
+//! end to end; where the entry's bytes are stays in the chunk that it came in, and is looked up for the
+//! few that differ.
+
+use std::ops::Range;
 
 use deltapoll_state::fail;
 use deltapoll_state::word::KeyHash;
 
-use crate::dataflow::message::{Chunk, Row};
+use crate::dataflow::message::{Chunk, Print, Span};
 
-/// Where a row is, with the half of its hash that tells nearly all of them apart.
-#[derive(Clone, Copy, Debug)]
+/// An entry in order.
+#[derive(Clone, Copy, Debug, Default)]
 struct Place {
-    top: u64,
+    print: Print,
     chunk: u32,
     row: u32,
 }
 
-const _: () = assert!(size_of::<Place>() == 16, "there is one for every entry");
+const _: () = assert!(size_of::<Place>() == 32, "there is one for every entry");
+
+/// Places that are sorted together: they fit into the first cache.
+const BUCKET: usize = 512;
+/// More buckets take longer to write than they save in sorting.
+const BUCKETS_MAX: usize = 1024;
 
 /// See the module.
 pub struct Entries {
+    /// Without prints.
     chunks: Vec<Chunk>,
     places: Vec<Place>,
 }
@@ -28,29 +38,22 @@ impl Entries {
     pub fn new(mut chunks: Vec<Chunk>) -> Entries {
         // The order of places is then the order of the snapshot: the last of equal hashes counts (R6).
         chunks.sort_unstable_by_key(|chunk| chunk.number);
-        let mut places = Vec::with_capacity(chunks.iter().map(|chunk| chunk.rows.len()).sum());
-        for (at, chunk) in (0..).zip(&chunks) {
-            places.extend((0..).zip(&chunk.rows).map(|(row, entry)| Place {
-                top: entry.hash[0],
-                chunk: at,
-                row,
-            }));
-        }
-        // By the half that is at hand first: nearly no two places agree in it.
-        places.sort_unstable_by_key(|place| place.top);
-        let low = |place: &Place| chunks[place.chunk as usize].rows[place.row as usize].hash[1];
-        for same in places.chunk_by_mut(|a, b| a.top == b.top) {
-            if same.len() > 1 {
-                same.sort_unstable_by(|a, b| {
-                    let in_order = (a.chunk, a.row).cmp(&(b.chunk, b.row));
-                    let last_wins = if fail::broken("r06") {
-                        in_order.reverse()
-                    } else {
-                        in_order
-                    };
-                    low(a).cmp(&low(b)).then(last_wins)
-                });
+        let buckets = Buckets::of(&chunks);
+        let mut ends = buckets.starts.clone();
+        let mut places = vec![Place::default(); buckets.entries];
+        for (at, chunk) in (0..).zip(&mut chunks) {
+            for (row, print) in (0..).zip(std::mem::take(&mut chunk.prints)) {
+                let next = &mut ends[buckets.of_print(&print)];
+                places[*next] = Place {
+                    print,
+                    chunk: at,
+                    row,
+                };
+                *next += 1;
             }
+        }
+        for (start, end) in buckets.starts.into_iter().zip(ends) {
+            sort(&mut places[Range { start, end }]);
         }
         Entries { chunks, places }
     }
@@ -60,35 +63,173 @@ impl Entries {
         u32::try_from(self.places.len()).expect("body_max bounds the entries")
     }
 
-    /// The row of the entry at `at`.
+    /// What the entry at `at` is known by.
     #[inline]
-    pub fn row(&self, at: u32) -> &Row {
-        let place = self.places[at as usize];
-        &self.chunks[place.chunk as usize].rows[place.row as usize]
+    pub fn print(&self, at: u32) -> &Print {
+        &self.places[at as usize].print
     }
 
     /// Whether a later entry of the snapshot has the key of the one at `at`.
     #[inline]
     pub fn is_replaced(&self, at: u32) -> bool {
         let next = self.places.get(at as usize + 1);
-        next.is_some_and(|next| {
-            next.top == self.places[at as usize].top && self.row(at + 1).hash == self.row(at).hash
-        })
+        next.is_some_and(|next| next.print.hash == self.print(at).hash)
     }
 
-    /// The row of the entry at `at`, and its bytes.
-    pub fn entry(&self, at: u32) -> (&Row, &[u8]) {
-        let row = self.row(at);
-        let bytes = &self.chunks[self.places[at as usize].chunk as usize].bytes;
-        let start = row.offset as usize;
-        (row, &bytes[start..start + row.length as usize])
+    /// Where the entry at `at` is in its piece, and its bytes.
+    pub fn entry(&self, at: u32) -> (&Span, &[u8]) {
+        let place = self.places[at as usize];
+        let chunk = &self.chunks[place.chunk as usize];
+        let span = &chunk.spans[place.row as usize];
+        let start = span.offset as usize;
+        (span, &chunk.bytes[start..start + span.length as usize])
     }
 }
 
-impl Row {
+/// By hash, and of equal ones the last of the snapshot last.
+fn sort(places: &mut [Place]) {
+    // By the half that tells nearly all apart.
+    places.sort_unstable_by_key(|place| place.print.hash[0]);
+    for same in places.chunk_by_mut(|a, b| a.print.hash[0] == b.print.hash[0]) {
+        if same.len() > 1 {
+            same.sort_unstable_by(|a, b| {
+                let in_order = (a.chunk, a.row).cmp(&(b.chunk, b.row));
+                let last_wins = if fail::broken("r06") {
+                    in_order.reverse()
+                } else {
+                    in_order
+                };
+                a.print.hash[1].cmp(&b.print.hash[1]).then(last_wins)
+            });
+        }
+    }
+}
+
+/// Ranges of hashes, of equal width: hashes are as good as random, so that each gets about as many.
+struct Buckets {
+    entries: usize,
+    least: u64,
+    shift: u32,
+    /// Where the places of each start.
+    starts: Vec<usize>,
+}
+
+impl Buckets {
+    fn of(chunks: &[Chunk]) -> Buckets {
+        let prints = || chunks.iter().flat_map(|chunk| &chunk.prints);
+        let entries: usize = chunks.iter().map(|chunk| chunk.prints.len()).sum();
+        let (least, most) = prints().fold((u64::MAX, 0), |(least, most), print| {
+            (least.min(print.hash[0]), most.max(print.hash[0]))
+        });
+        let count = (entries / BUCKET).clamp(2, BUCKETS_MAX).next_power_of_two();
+        let bits = u64::BITS - most.saturating_sub(least).leading_zeros();
+        let mut buckets = Buckets {
+            entries,
+            least,
+            shift: bits.saturating_sub(count.ilog2()),
+            starts: Vec::new(),
+        };
+        let mut starts = vec![0; count];
+        for print in prints() {
+            starts[buckets.of_print(print)] += 1;
+        }
+        let mut start = 0;
+        for places in &mut starts {
+            start += std::mem::replace(places, start);
+        }
+        buckets.starts = starts;
+        buckets
+    }
+
+    #[inline]
+    fn of_print(&self, print: &Print) -> usize {
+        ((print.hash[0] - self.least) >> self.shift) as usize
+    }
+}
+
+impl Print {
     /// The key's hash.
     #[inline]
     pub fn hash(&self) -> KeyHash {
         KeyHash(u128::from(self.hash[0]) << 64 | u128::from(self.hash[1]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::dataflow::message::PollRef;
+
+    /// Chunks of entries that are one byte long and have these hashes.
+    fn chunks(hashes: &[Vec<u128>]) -> Vec<Chunk> {
+        let chunk = |(number, hashes): (u32, &Vec<u128>)| Chunk {
+            of: PollRef { index: 0, poll: 1 },
+            number,
+            bytes: Bytes::from(vec![number as u8; hashes.len()]),
+            prints: hashes.iter().map(|hash| print_of(*hash)).collect(),
+            spans: (0..hashes.len() as u32).map(span_at).collect(),
+        };
+        (0..).zip(hashes).map(chunk).collect()
+    }
+
+    fn print_of(hash: u128) -> Print {
+        Print {
+            hash: [(hash >> 64) as u64, hash as u64],
+            raw: !hash as u64,
+        }
+    }
+
+    fn span_at(offset: u32) -> Span {
+        Span {
+            offset,
+            length: 1,
+            key_offset: 0,
+            key_length: 0,
+        }
+    }
+
+    #[test]
+    fn entries_are_in_order_of_hash_and_of_equal_ones_the_last_of_the_snapshot_is_last() {
+        let mut seed = 1_u64;
+        let mut any = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            u128::from(seed.rotate_left(31))
+        };
+        let shapes: [fn(u128, u128) -> u128; 5] = [
+            |a, b| a << 64 | b,
+            // Few different ones, that differ in either half, or in none.
+            |a, b| ((a % 5) << 64) | (b % 3),
+            |a, b| ((u128::from(u64::MAX) - a % 700) << 64) | (b % 2),
+            |a, _| if a % 2 == 0 { 0 } else { u128::MAX },
+            |_, b| b,
+        ];
+        for len in [0, 1, 2, 511, 3_000] {
+            for shape in shapes {
+                let mut part = |len| (0..len).map(|_| shape(any(), any())).collect();
+                let hashes: Vec<Vec<u128>> = vec![part(len), part(len / 3), part(len / 7)];
+                let mut expected: Vec<(u128, u32, u32)> = (0..)
+                    .zip(&hashes)
+                    .flat_map(|(number, part)| {
+                        (0..).zip(part).map(move |(row, hash)| (*hash, number, row))
+                    })
+                    .collect();
+                expected.sort_unstable();
+                let mut chunks = chunks(&hashes);
+                chunks.reverse();
+                let entries = Entries::new(chunks);
+                assert_eq!(entries.len() as usize, expected.len());
+                for (at, (hash, number, row)) in (0..).zip(&expected) {
+                    let (span, bytes) = entries.entry(at);
+                    let print = entries.print(at);
+                    assert_eq!((print.hash().0, print.raw), (*hash, !*hash as u64));
+                    assert_eq!((bytes, span.offset), (&[*number as u8][..], *row));
+                    let next = expected.get(at as usize + 1);
+                    let replaced = next.is_some_and(|(next, ..)| next == hash);
+                    assert_eq!(entries.is_replaced(at), replaced);
+                }
+            }
+        }
     }
 }
