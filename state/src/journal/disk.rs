@@ -1,7 +1,7 @@
 //! Every access of the journal to the file system: nothing else in the journal names `std::fs`.
 //!
 //! [`Disk`] and [`Content`] are the verbs. Each is one step that can fail or be the last before a crash,
-//! and works on a whole buffer or a whole name. [`System`] is the operating system; tests have a disk that
+//! and works on whole buffers or a whole name. [`System`] is the operating system; tests have a disk that
 //! forgets, at a power cut, what was not synced. [`Dir`] and [`File`] put their name into every error.
 
 use std::fmt;
@@ -42,8 +42,8 @@ pub(super) trait Content: fmt::Debug + Send {
     /// Fills `buffer` from `offset` on; the end of the file before that is an error.
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`.
-    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `parts`, one behind the other, from `offset` on.
+    fn write(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 
     /// Makes the content durable, and the length that is needed to read it.
     fn sync(&self) -> io::Result<()>;
@@ -97,8 +97,12 @@ impl Content for fs::File {
         self.read_exact_at(buffer, offset)
     }
 
-    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+    fn write(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        for part in parts {
+            self.write_all_at(part, offset)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -193,8 +197,9 @@ impl File {
         read.map_err(Error::io("read", &self.path))
     }
 
-    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        let written = self.content.write(bytes, offset);
+    /// Writes all of `parts`, one behind the other, from `offset` on.
+    pub(super) fn write(&self, parts: &[&[u8]], offset: u64) -> Result<(), Error> {
+        let written = self.content.write(parts, offset);
         written.map_err(Error::io("write", &self.path))
     }
 

@@ -11,7 +11,7 @@
 //! offset: a frame is valid only where it was written, so that bytes of a batch that look like a
 //! frame, or a frame of another segment, never pass for one.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::word::{Epoch, Seq};
 
@@ -61,6 +61,14 @@ pub(super) fn bytes(body: &[u8], facts: &[u8]) -> usize {
 
 /// Appends a frame that will stand at `offset`.
 pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64) {
+    out.reserve(bytes(frame.body, frame.facts));
+    out.extend_from_slice(&fixed(frame, salt, offset));
+    out.extend_from_slice(frame.body);
+    out.extend_from_slice(frame.facts);
+}
+
+/// The fixed part of a frame that will stand at `offset`; body and facts follow it.
+pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES] {
     let View { head, body, facts } = frame;
     let length = |part: &[u8]| {
         assert!(part.len() <= PART_BYTES_MAX, "{} bytes", part.len());
@@ -68,20 +76,20 @@ pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64)
             .expect("just checked")
             .to_le_bytes()
     };
-    let start = out.len();
-    out.reserve(bytes(body, facts));
-    out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[head.kind as u8, 0, 0, 0]);
-    out.extend_from_slice(&length(body));
-    out.extend_from_slice(&length(facts));
-    out.extend_from_slice(&head.seq.0.to_le_bytes());
-    out.extend_from_slice(&head.epoch.0.to_le_bytes());
-    out.extend_from_slice(&head.synced.to_le_bytes());
-    out.extend_from_slice(body);
-    out.extend_from_slice(facts);
-    let checksum = xxh3_64_with_seed(&out[start + 8..], salt ^ offset);
-    out[start..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    let mut out = [0; HEAD_BYTES];
+    out[MAGIC_AT..12].copy_from_slice(&MAGIC);
+    out[12] = head.kind as u8;
+    out[16..20].copy_from_slice(&length(body));
+    out[20..24].copy_from_slice(&length(facts));
+    out[24..32].copy_from_slice(&head.seq.0.to_le_bytes());
+    out[32..40].copy_from_slice(&head.epoch.0.to_le_bytes());
+    out[40..].copy_from_slice(&head.synced.to_le_bytes());
+    let mut checksum = Xxh3::with_seed(salt ^ offset);
+    for part in [&out[8..], body, facts] {
+        checksum.update(part);
+    }
+    out[..8].copy_from_slice(&checksum.digest().to_le_bytes());
+    out
 }
 
 /// Reads the fixed part: what it says, and how many bytes the frame has; nothing is proven yet.
@@ -148,6 +156,28 @@ mod tests {
         }
         for cut in 0..out.len() {
             assert!(decode(&out[..cut], 5, 100).is_none(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_whole_whatever_the_parts() {
+        let head = Head {
+            kind: Kind::Batch,
+            seq: Seq(7),
+            epoch: Epoch(9),
+            synced: 11,
+        };
+        let bytes: Vec<u8> = (0..70_000_u32).map(|at| (at / 3) as u8).collect();
+        let cuts = (0..1300).chain([4096, 65_535, 65_536, 70_000]);
+        for (cut, salt) in cuts.flat_map(|cut| [(cut, 0), (cut, 5)]) {
+            for (body, facts) in [bytes.split_at(cut), (&bytes[..cut], &[][..])] {
+                let frame = View { head, body, facts };
+                let mut out = fixed(frame, salt, 0).to_vec();
+                out.extend_from_slice(body);
+                out.extend_from_slice(facts);
+                let read = decode(&out, salt, 0).expect("sound");
+                assert_eq!((read.head, read.body, read.facts), (head, body, facts));
+            }
         }
     }
 }

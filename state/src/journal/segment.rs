@@ -29,8 +29,9 @@ const VERSION: u32 = 1;
 const PREFIX_BYTES: usize = 16;
 /// A header without facts.
 const FIXED_BYTES: usize = PREFIX_BYTES + 6 * 8 + 8;
-/// Frames gather up to this before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Frames gather up to this before they are written; the frame that reaches it is written from where
+/// it is, without a copy.
+pub(super) const BUFFER_BYTES: usize = 1 << 20;
 /// No journal has had so many segments or batches: a header that says so makes no sense.
 const COUNT_MAX: u64 = u64::MAX / 2;
 const SUFFIX: &str = ".seg";
@@ -266,11 +267,12 @@ impl Writer {
         };
         let offset = self.end();
         let frame = View { head, body, facts };
-        frame::encode(&mut self.buffer, frame, self.salt, offset);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.write()?;
+        if self.buffer.len() + frame::bytes(body, facts) < BUFFER_BYTES {
+            frame::encode(&mut self.buffer, frame, self.salt, offset);
+            return Ok(());
         }
-        Ok(())
+        let fixed = frame::fixed(frame, self.salt, offset);
+        self.write_with([&fixed, body, facts])
     }
 
     /// Brings what is in the buffer into the file.
@@ -278,10 +280,16 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        self.write_with([&[]; 3])
+    }
+
+    /// Brings what is in the buffer into the file, and a frame behind it from where its parts are.
+    fn write_with(&mut self, [fixed, body, facts]: [&[u8]; 3]) -> Result<(), Error> {
+        let parts = [&self.buffer[..], fixed, body, facts];
         fail::step("journal.write.before");
-        self.file.write(&self.buffer, self.written)?;
+        self.file.write(&parts, self.written)?;
         fail::step("journal.write.after");
-        self.written += self.buffer.len() as u64;
+        self.written += parts.map(|part| part.len() as u64).iter().sum::<u64>();
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES);
         Ok(())

@@ -106,6 +106,38 @@ fn r12_an_epoch_is_seen_by_nobody_before_the_fsync_of_its_last_frame() {
 }
 
 #[test]
+fn frames_stand_in_order_whether_they_were_gathered_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    let full = segment::BUFFER_BYTES - frame::HEAD_BYTES;
+    let lengths = [3, full, full - 1, 5, full + 1, full, full / 2, 0];
+    let facts = [fact("large", &"x".repeat(full))];
+    let mut expected = Vec::new();
+    for (length, epoch) in lengths.into_iter().cycle().zip(1..=25) {
+        let body: Vec<u8> = (0..length).map(|at| (at + epoch) as u8).collect();
+        let facts = if epoch % 6 == 0 { &facts[..] } else { &[] };
+        let epoch = Epoch(epoch as u64);
+        journal.append(epoch, &body, Some(facts)).unwrap();
+        if epoch.0.is_multiple_of(4) {
+            journal.sync().unwrap();
+        }
+        let path = segment::path(dir.path(), journal.writer.number());
+        let gathered = journal.writer.end() - fs::metadata(path).unwrap().len();
+        assert!(gathered < segment::BUFFER_BYTES as u64, "{gathered}");
+        expected.push((epoch, body));
+    }
+    journal.sync().unwrap();
+    for _ in 0..2 {
+        let read = read_all(&journal).unwrap().into_iter();
+        let read: Vec<_> = read.map(|frame| (frame.epoch, frame.body)).collect();
+        assert!(read == expected);
+        assert_eq!(journal.facts()["large"].len(), full);
+        drop(journal);
+        journal = open(dir.path());
+    }
+}
+
+#[test]
 fn one_fsync_seals_many_epochs_and_none_is_made_for_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path());

@@ -119,7 +119,11 @@ impl World {
         let epoch = last.unwrap_or(0) + 1 + self.dice.below(3);
         let batches = 1 + self.dice.below(3) as usize;
         // Now and then more than what is gathered before it is written.
-        let bytes = if self.dice.once_in(40) { 600_000 } else { 150 };
+        let bytes = if self.dice.once_in(40) {
+            1_500_000
+        } else {
+            150
+        };
         let body = |dice: &mut Dice| vec![dice.word() as u8; dice.below(bytes) as usize];
         let bodies: Vec<_> = (0..batches).map(|_| body(&mut self.dice)).collect();
         let name = format!("fact {}", self.dice.below(6));

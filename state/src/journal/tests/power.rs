@@ -343,7 +343,8 @@ impl Content for Handle {
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let bytes = parts.concat();
         let mut world = self.0.world();
         let fate = world.fate(true);
         let length = match fate {
@@ -388,11 +389,11 @@ fn behaves(disk: &dyn Disk, dir: &Path) {
     missing(disk.rename(&name("a"), &name("b")));
     missing(disk.remove(&name("a")));
     let file = disk.open(&name("a"), true).unwrap();
-    file.write(b"hello", 0).unwrap();
-    file.write(b"p, world", 3).unwrap();
+    file.write(&[b"hello"], 0).unwrap();
+    file.write(&[b"p, ", b"", b"world"], 3).unwrap();
     file.sync().unwrap();
     disk.rename(&name("a"), &name("b")).unwrap();
-    file.write(b"!", 11).unwrap();
+    file.write(&[b"!"], 11).unwrap();
     disk.open(&name("a"), true).unwrap();
     disk.sync_dir(dir).unwrap();
     let mut names = disk.list(dir).unwrap();
