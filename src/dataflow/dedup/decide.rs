@@ -99,7 +99,9 @@ impl Decider {
         let state = state.borrow();
         let mut found = Found::default();
         let misses = misses.of(cell.id);
-        let had_misses = !misses.is_empty();
+        let mut missed: Vec<KeyHash> = misses.keys().copied().collect();
+        missed.sort_unstable();
+        let mut missed = missed.into_iter().peekable();
         let mut miss = |hash: KeyHash, found: &mut Found| {
             if gone.binary_search(&hash.0).is_ok() {
                 misses.remove(&hash);
@@ -135,9 +137,8 @@ impl Decider {
                 .filter(|(known, _)| *known == hash)
                 .map(|(_, print)| print);
             if known.is_some() {
-                if had_misses {
-                    seen.push(hash);
-                }
+                while missed.next_if(|missed| *missed < hash).is_some() {}
+                seen.extend(missed.next_if_eq(&hash));
                 old = walk.next().transpose().map_err(damaged)?;
                 if known.is_some_and(|k| k.raw == print.raw && k.rule == cell.rule) {
                     continue;
