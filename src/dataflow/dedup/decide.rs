@@ -203,7 +203,7 @@ impl Decider {
             let ignore = plan.rules.get(rule)?;
             let made = self.canonical.entry(rule);
             let canonical = made.or_insert_with(|| Canonical::new(ignore, plan.seed));
-            Some(canonical.fingerprint(entry))
+            Some(canonical.fingerprint_of_utf8(entry))
         };
         let rule = cell.rule;
         let Some(Ok(canon)) = under(rule) else {
@@ -299,7 +299,7 @@ fn note_new(
     for pending in pending {
         if cell.keeps_keys() {
             let (span, entry) = entries.entry(pending.at());
-            keys.extend_from_slice(record_keys.of(span, entry).as_bytes());
+            keys.extend_from_slice(record_keys.bytes_of(span, entry));
         }
         ends.push(keys.len());
     }
@@ -344,6 +344,11 @@ impl<'p> RecordKeys<'p> {
     }
 
     pub fn of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a str {
+        let key = self.bytes_of(span, entry);
+        simdutf8::basic::from_utf8(key).expect("extract checks UTF-8")
+    }
+
+    fn bytes_of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a [u8] {
         let key = match span.key_length {
             0 => self.keys.of(entry),
             length => {
@@ -352,7 +357,7 @@ impl<'p> RecordKeys<'p> {
             }
         };
         let key = key.expect("extract found a key in these bytes");
-        std::str::from_utf8(self.record.of(key)).expect("extract checks UTF-8")
+        self.record.of(key)
     }
 }
 

@@ -51,6 +51,15 @@ impl Canonical {
         if let Err(fault) = simdutf8::compat::from_utf8(entry) {
             return Err(Malformed::new(fault.valid_up_to(), "not UTF-8"));
         }
+        self.fingerprint_of_utf8(entry)
+    }
+
+    /// The same for what is known to be UTF-8, as all that [`super::extract::scan`] hands out is; if it
+    /// is not, it may have a fingerprint all the same.
+    ///
+    /// # Errors
+    /// When it is not JSON, or nests deeper than [`DEPTH_MAX`].
+    pub fn fingerprint_of_utf8(&mut self, entry: &[u8]) -> Result<u64, Malformed> {
         self.scratch.clear();
         let mut scan = Scan {
             bytes: entry,
