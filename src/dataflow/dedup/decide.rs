@@ -17,7 +17,7 @@ use crate::snapshot::{CellPlan, Plan, Tally};
 
 use super::SharedState;
 use super::encode::{Encoder, Gone, Pending, removal_event};
-use super::entries::Entries;
+use super::entries::{Entries, TOGETHER};
 use super::gather::SnapshotParts;
 use super::misses::Misses;
 
@@ -120,6 +120,7 @@ impl Decider {
             }
         };
         let mut seen = Vec::new();
+        let mut differing = Vec::with_capacity(TOGETHER);
         let mut walk = state.walk(cell.id).map_err(damaged)?;
         let mut old = walk.next().transpose().map_err(damaged)?;
         for at in 0..entries.len() {
@@ -144,8 +145,12 @@ impl Decider {
                     continue;
                 }
             }
-            self.look(plan, cell, entries, at, known, &mut found);
+            differing.push((at, known));
+            if differing.len() == TOGETHER {
+                self.look_at(plan, cell, entries, &mut differing, &mut found);
+            }
         }
+        self.look_at(plan, cell, entries, &mut differing, &mut found);
         while let Some((gone, _)) = old {
             miss(gone, &mut found);
             old = walk.next().transpose().map_err(damaged)?;
@@ -157,7 +162,22 @@ impl Decider {
         Ok(found)
     }
 
-    /// Looks into an entry whose raw bytes are new.
+    /// Looks into entries whose raw bytes are new.
+    fn look_at(
+        &mut self,
+        plan: &Plan,
+        cell: &CellPlan,
+        entries: &Entries,
+        differing: &mut Vec<(u32, Option<Fingerprint>)>,
+        found: &mut Found,
+    ) {
+        entries.bring_near(differing.iter().map(|(at, _)| *at));
+        for (at, known) in differing.drain(..) {
+            self.look(plan, cell, entries, at, known, found);
+        }
+    }
+
+    /// Looks into one of them.
     fn look(
         &mut self,
         plan: &Plan,
@@ -296,12 +316,17 @@ fn note_new(
     let mut record_keys = RecordKeys::new(cell);
     let mut keys = Vec::new();
     let mut ends = Vec::with_capacity(pending.len());
-    for pending in pending {
+    for pending in pending.chunks(TOGETHER) {
         if cell.keeps_keys() {
-            let (span, entry) = entries.entry(pending.at());
-            keys.extend_from_slice(record_keys.bytes_of(span, entry));
+            entries.bring_near(pending.iter().map(Pending::at));
         }
-        ends.push(keys.len());
+        for pending in pending {
+            if cell.keeps_keys() {
+                let (span, entry) = entries.entry(pending.at());
+                keys.extend_from_slice(record_keys.bytes_of(span, entry));
+            }
+            ends.push(keys.len());
+        }
     }
     let mut start = 0;
     let notes = pending.iter().zip(ends).map(|(pending, end)| {

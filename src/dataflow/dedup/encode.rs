@@ -6,7 +6,7 @@ use crate::io::kafka::murmur2::partition_of;
 use crate::snapshot::{CellPlan, Plan};
 
 use super::decide::{RecordKeys, removal};
-use super::entries::Entries;
+use super::entries::{Entries, TOGETHER};
 
 /// A batch is closed when it is this long: small enough to cut a large epoch into transactions and
 /// objects, large enough that a frame costs nothing.
@@ -109,6 +109,10 @@ impl Encoder {
         let cell = &plan.cells[state.index];
         let mut keys = RecordKeys::new(cell);
         while state.builder.bytes() < BATCH_BYTES {
+            if state.pending.len().is_multiple_of(TOGETHER) {
+                let next = state.pending.as_slice().iter().take(TOGETHER);
+                state.entries.bring_near(next.map(Pending::at));
+            }
             if let Some(pending) = state.pending.next() {
                 state.push_entry(cell, &mut keys, &pending);
             } else if let Some(gone) = state.gone.next() {
