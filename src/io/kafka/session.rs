@@ -168,20 +168,30 @@ impl Session {
 
     /// Waits until no more than `most` records are in flight.
     fn deliver_down_to(&self, most: i32, link: &mut Link) -> Result<(), Error> {
-        let context = self.producer.client().context();
         let mut wait = Wait::new();
-        let mut delivered = context.delivered();
-        // Events of other kinds count as in flight too, until they are served: only deliveries are
-        // progress.
         while self.producer.in_flight_count() > most {
-            self.producer.poll(Duration::ZERO);
-            if context.delivered() != delivered {
-                delivered = context.delivered();
-                wait.moved();
-            }
+            self.serve(&mut wait);
             self.look(&wait, link)?;
         }
         Ok(())
+    }
+
+    /// Serves all events that wait: a call of `poll` serves one, and each partition has its own.
+    fn serve(&self, wait: &mut Wait) {
+        let context = self.producer.client().context();
+        let delivered = context.delivered();
+        loop {
+            let before = self.producer.in_flight_count();
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() >= before {
+                break;
+            }
+        }
+        // Events of other kinds count as in flight too, until they are served: only deliveries are
+        // progress.
+        if context.delivered() != delivered {
+            wait.moved();
+        }
     }
 
     /// Between two looks at something that is not done yet.
