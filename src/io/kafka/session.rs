@@ -1,7 +1,7 @@
 //! One producer's life: transactions, until the first error that it cannot take.
 //!
-//! Waiting is `poll(0)` and short pauses: librdkafka's own `flush` waits in steps of 100 ms, which
-//! would be the latency of every commit. Retries that may pass are made here, for as long as it takes;
+//! Waiting is `poll(0)` and short pauses or flushes: the `flush` of rdkafka waits in steps of 100 ms,
+//! which would be the latency of every commit. Retries that may pass are made here, for as long as it takes;
 //! everything else ends the session.
 
 use std::cell::Cell;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deltapoll_state::fail;
+use rdkafka::bindings::rd_kafka_flush;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -27,6 +28,8 @@ const STEP: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// Delivery reports are served at least once in so many records.
 const SERVE_EVERY: u64 = 512;
+/// librdkafka sends at once, without `linger.ms`, only while somebody flushes; this long at a time.
+const FLUSH_MS: i32 = 1;
 
 /// A record on its way out.
 #[derive(Clone, Copy)]
@@ -154,7 +157,7 @@ impl Session {
     /// IMPORTANT: `commit_transaction` would wait for deliveries too, but in steps of 100 ms, and a
     /// record that was refused after a fence shows in its delivery report alone.
     fn drain(&mut self, link: &mut Link) -> Result<(), Error> {
-        self.deliver_down_to(0, link)?;
+        self.deliver(link)?;
         self.check_failure()?;
         let delivered = self.producer.client().context().delivered();
         if delivered != self.sent {
@@ -166,14 +169,41 @@ impl Session {
         Ok(())
     }
 
+    /// Has everything sent at once and waits until it is delivered.
+    fn deliver(&self, link: &mut Link) -> Result<(), Error> {
+        let mut wait = Wait::new();
+        while self.producer.in_flight_count() > 0 {
+            // In an outage nothing lingers; to flush wakes every thread of librdkafka.
+            match wait.is_slow() {
+                true => wait.pause(),
+                false => self.flush(),
+            }
+            self.serve(&mut wait);
+            self.look(&wait, link)?;
+        }
+        Ok(())
+    }
+
     /// Waits until no more than `most` records are in flight.
     fn deliver_down_to(&self, most: i32, link: &mut Link) -> Result<(), Error> {
         let mut wait = Wait::new();
         while self.producer.in_flight_count() > most {
             self.serve(&mut wait);
             self.look(&wait, link)?;
+            wait.pause();
         }
         Ok(())
+    }
+
+    /// Lets librdkafka send what it holds, for a moment.
+    #[expect(
+        unsafe_code,
+        reason = "rdkafka's own flush ends before it has an effect"
+    )]
+    fn flush(&self) {
+        // SAFETY: the client lives as long as `self`, and the call takes nothing else. Its answer says no
+        // more than `in_flight_count` does.
+        unsafe { rd_kafka_flush(self.producer.client().native_ptr(), FLUSH_MS) };
     }
 
     /// Serves all events that wait: a call of `poll` serves one, and each partition has its own.
@@ -206,7 +236,6 @@ impl Session {
         if wait.is_long() {
             link.down(&self.because("records wait to be delivered"));
         }
-        wait.pause();
         Ok(())
     }
 

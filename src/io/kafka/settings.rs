@@ -147,8 +147,8 @@ impl Settings {
         // A broker that hangs without closing the connection is given up after 60 s by default;
         // librdkafka wants this below the transaction's timeout.
         default("socket.timeout.ms", "20000");
-        // A drain before commit waits for the last batch, and so this long; batches that linger less
-        // hold some dozen records each, and to publish a million takes twice the time.
+        // Batches that linger less hold some dozen records each, and to publish a million takes twice the
+        // time. The end of a transaction does not wait for it: it is flushed (session.rs).
         default("linger.ms", "5");
         // With Nagle's algorithm a request that ends in a small segment waits for the broker's delayed
         // acknowledgement, tens of milliseconds.
