@@ -28,6 +28,9 @@ const STEP: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// Delivery reports are served at least once in so many records.
 const SERVE_EVERY: u64 = 512;
+/// After the answer to a commit the coordinator still writes its marks. A transaction that begins before
+/// they are there is refused as concurrent, and librdkafka tries again after 20 ms.
+const SETTLE: Duration = Duration::from_millis(3);
 /// librdkafka sends at once, without `linger.ms`, only while somebody flushes; this long at a time.
 const FLUSH_MS: i32 = 1;
 
@@ -50,6 +53,8 @@ pub(crate) struct Session {
     /// `sent` when the transaction began.
     sent_before: u64,
     began: Instant,
+    /// When the last commit was answered.
+    committed: Option<Instant>,
     late: Arc<AtomicBool>,
 }
 
@@ -72,6 +77,7 @@ impl Session {
             sent: 0,
             sent_before: 0,
             began: clock::now(),
+            committed: None,
             late,
         };
         fail::step("kafka.init.before");
@@ -87,8 +93,11 @@ impl Session {
         &self.plan
     }
 
-    /// Begins a transaction; a local step.
+    /// Begins a transaction; a local step, when the last one has settled.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
+        if let Some(at) = self.committed {
+            clock::pause(SETTLE.saturating_sub(clock::now().duration_since(at)));
+        }
         self.began = clock::now();
         self.sent_before = self.sent;
         self.producer
@@ -151,6 +160,7 @@ impl Session {
             answer
         })?;
         fail::step("kafka.commit.after");
+        self.committed = Some(clock::now());
         Ok(clock::now().duration_since(self.began))
     }
 
