@@ -222,6 +222,113 @@ fn r21_a_large_epoch_goes_in_several_transactions_and_small_ones_share_one() {
     assert_eq!(case.progress().seq, journal.last().0);
 }
 
+/// Seals the next of `coming` epochs when the newest batch is read: while its transaction is under way.
+#[derive(Clone)]
+struct Busy {
+    journal: Memory,
+    topic: String,
+    coming: u64,
+    batches: Vec<String>,
+}
+
+struct BusyLog {
+    inner: Box<dyn Log>,
+    busy: Busy,
+}
+
+impl Busy {
+    fn publisher(self, case: &Case) -> KafkaPublisher {
+        let mut setup = case.setup(&self.journal, Seq(0));
+        setup.logs = Arc::new(self);
+        let mut publisher = KafkaPublisher::new(setup);
+        publisher.start().unwrap();
+        publisher
+    }
+}
+
+impl Logs for Busy {
+    fn after(&self, position: Seq) -> Result<Box<dyn Log>, Fault> {
+        Ok(Box::new(BusyLog {
+            inner: self.journal.after(position)?,
+            busy: self.clone(),
+        }))
+    }
+}
+
+impl Log for BusyLog {
+    fn next(&mut self) -> Result<Option<SealedBatch>, Fault> {
+        let batch = self.inner.next()?;
+        let busy = &mut self.busy;
+        if busy.coming > 0 && batch.as_ref().is_some_and(|b| b.seq == busy.journal.last()) {
+            busy.coming -= 1;
+            let batches: Vec<_> = busy
+                .batches
+                .iter()
+                .map(|v| [("k", Some(v.as_str()))])
+                .collect();
+            let batches: Vec<_> = batches.iter().map(|batch| &batch[..]).collect();
+            busy.journal.seal_epoch(&busy.topic, &batches, false);
+        }
+        Ok(batch)
+    }
+}
+
+#[test]
+fn r21_epochs_sealed_while_a_transaction_is_under_way_share_it() {
+    let case = Case::new("busy");
+    let journal = Memory::default();
+    let busy = Busy {
+        journal: journal.clone(),
+        topic: case.topic.clone(),
+        coming: 3,
+        batches: vec!["2".into()],
+    };
+    let mut publisher = busy.publisher(&case);
+    let upto = journal.seal(&case.topic, &[("k", Some("1"))]);
+    assert_eq!(publisher.advance(upto).unwrap(), Seq(4));
+    let metrics = publisher.metrics();
+    assert_eq!(metrics.transactions.load(Ordering::Relaxed), 1);
+    assert_eq!(case.progress().seq, 4, "of the last");
+    assert_eq!(case.pairs(), ["k=1", "k=2", "k=2", "k=2"]);
+    assert_eq!(publisher.advance(Seq(3)).unwrap(), Seq(4), "no way back");
+}
+
+#[test]
+fn r21_epochs_without_end_do_not_put_off_a_commit() {
+    let case = Case::new("endless");
+    let journal = Memory::default();
+    let busy = Busy {
+        journal: journal.clone(),
+        topic: case.topic.clone(),
+        coming: u64::MAX,
+        batches: vec!["2".into()],
+    };
+    let mut publisher = busy.publisher(&case);
+    let upto = journal.seal(&case.topic, &[("k", Some("1"))]);
+    let reached = publisher.advance(upto).unwrap();
+    assert!(upto < reached && reached < journal.last());
+    assert_eq!(case.progress().seq, reached.0);
+    assert_eq!(case.pairs().len() as u64, reached.0);
+}
+
+#[test]
+fn r21_a_large_epoch_that_comes_along_is_brought_to_its_end() {
+    let case = Case::new("along").changed(|config| config.limits.transaction_bytes = Bytes(4_000));
+    let journal = Memory::default();
+    let busy = Busy {
+        journal: journal.clone(),
+        topic: case.topic.clone(),
+        coming: 1,
+        batches: vec![format!("\"{}\"", "x".repeat(1_497)); 6],
+    };
+    let mut publisher = busy.publisher(&case);
+    let upto = journal.seal(&case.topic, &[("k", Some("1"))]);
+    assert_eq!(publisher.advance(upto).unwrap(), Seq(7));
+    let metrics = publisher.metrics();
+    assert_eq!(metrics.transactions.load(Ordering::Relaxed), 2);
+    assert_eq!(case.progress().seq, 7);
+}
+
 #[test]
 fn r21_a_silent_epoch_is_proven_by_its_progress_record() {
     let case = Case::new("silent");

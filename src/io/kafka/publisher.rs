@@ -12,9 +12,11 @@
 //! * Only the holder of the transactional id commits. Whoever lost it finds the other's record, exit 3.
 //!
 //! A transaction gathers whole epochs until it holds half of `transaction_bytes`; an epoch is cut, at a
-//! batch, only where it alone exceeds `transaction_bytes` (R21). Silent changes are not produced. An
-//! epoch that holds nothing else still goes through a transaction, of a progress record alone: that
-//! record is the only proof of position, and it costs a few milliseconds.
+//! batch, only where it alone exceeds `transaction_bytes` (R21). What is sealed while its changes are
+//! delivered comes along, for 10 ms at most: cells that are polled at the same moment are sealed some
+//! milliseconds apart, and whatever missed a transaction would wait for all of it. Silent changes are
+//! not produced. An epoch that holds nothing else still goes through a transaction, of a progress record
+//! alone: that record is the only proof of position, and it costs a few milliseconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +43,8 @@ use crate::io::lineage::Lineage;
 
 /// Fenced this often before our first commit: somebody else is alive (R19).
 const FENCED_MAX: u32 = 3;
+/// A transaction takes no more epochs after so long, or what it holds would wait for ever.
+const OPEN_MAX: Duration = Duration::from_millis(10);
 
 /// What a publisher is made of.
 pub struct Setup {
@@ -71,6 +75,9 @@ pub struct KafkaPublisher {
     link: Link,
     session: Option<(Session, Feed)>,
     position: Seq,
+    /// What `advance` was asked for, or more: the rest of an epoch that came along (R24: it returns where
+    /// an epoch ends).
+    goal: Seq,
     /// Whether a transaction of this incarnation is known to be committed.
     committed: bool,
     /// Whether the log already says that the producer starts over.
@@ -87,6 +94,7 @@ impl KafkaPublisher {
             metrics,
             session: None,
             position: setup.position,
+            goal: setup.position,
             committed: false,
             told: false,
             setup,
@@ -120,8 +128,9 @@ impl KafkaPublisher {
                 );
             }
         }
-        while self.position < upto {
-            self.transact(upto)?;
+        self.goal = self.goal.max(upto);
+        while self.position < self.goal {
+            self.transact()?;
         }
         Ok(())
     }
@@ -253,14 +262,18 @@ impl KafkaPublisher {
     }
 
     /// One transaction.
-    fn transact(&mut self, upto: Seq) -> Result<(), Error> {
+    fn transact(&mut self) -> Result<(), Error> {
         let limit = self.setup.config.limits.transaction_bytes.0;
         let (mut session, mut feed) = self.session.take().expect("work opens it");
         session.begin()?;
+        let begun = clock::now();
         let mut sum = Sum::default();
         let mut epoch_bytes = 0;
         let epoch = loop {
             let batch = feed.next()?;
+            if !batch.last {
+                self.goal = self.goal.max(batch.seq.next());
+            }
             let sent = self.send_batch(&mut session, &batch)?;
             sum.add(sent);
             epoch_bytes += sent.bytes;
@@ -271,8 +284,16 @@ impl KafkaPublisher {
             } else {
                 epoch_bytes >= limit
             };
-            if full || batch.seq >= upto {
+            if full {
                 break batch.epoch;
+            }
+            if batch.seq >= self.goal {
+                // The progress record waits for that, and so says all that came along.
+                let open = || clock::now().duration_since(begun) < OPEN_MAX;
+                session.deliver_until(&mut self.link, || Ok(!open() || feed.has_more()?))?;
+                if !open() || !feed.has_more()? {
+                    break batch.epoch;
+                }
             }
             if batch.last {
                 epoch_bytes = 0;

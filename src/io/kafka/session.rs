@@ -167,7 +167,7 @@ impl Session {
     /// IMPORTANT: `commit_transaction` would wait for deliveries too, but in steps of 100 ms, and a
     /// record that was refused after a fence shows in its delivery report alone.
     fn drain(&mut self, link: &mut Link) -> Result<(), Error> {
-        self.deliver(link)?;
+        self.deliver_until(link, || Ok(false))?;
         self.check_failure()?;
         let delivered = self.producer.client().context().delivered();
         if delivered != self.sent {
@@ -179,10 +179,14 @@ impl Session {
         Ok(())
     }
 
-    /// Has everything sent at once and waits until it is delivered.
-    fn deliver(&self, link: &mut Link) -> Result<(), Error> {
+    /// Has everything sent at once and waits until it is delivered, or until `enough` says so.
+    pub(crate) fn deliver_until(
+        &self,
+        link: &mut Link,
+        mut enough: impl FnMut() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let mut wait = Wait::new();
-        while self.producer.in_flight_count() > 0 {
+        while self.producer.in_flight_count() > 0 && !enough()? {
             // In an outage nothing lingers; to flush wakes every thread of librdkafka.
             match wait.is_slow() {
                 true => wait.pause(),
