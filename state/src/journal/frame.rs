@@ -59,16 +59,35 @@ pub(super) fn bytes(body: &[u8], facts: &[u8]) -> usize {
     HEAD_BYTES + body.len() + facts.len()
 }
 
+/// Bytes of a frame's checksum, which is over all that follows it.
+const CHECKSUM_BYTES: usize = 8;
+
 /// Appends a frame that will stand at `offset`.
 pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64) {
+    let start = out.len();
     out.reserve(bytes(frame.body, frame.facts));
-    out.extend_from_slice(&fixed(frame, salt, offset));
+    out.extend_from_slice(&unproven(frame));
     out.extend_from_slice(frame.body);
     out.extend_from_slice(frame.facts);
+    // In one piece it takes a tenth less than `fixed`, which has parts.
+    let (checksum, rest) = out[start..].split_at_mut(CHECKSUM_BYTES);
+    checksum.copy_from_slice(&xxh3_64_with_seed(rest, salt ^ offset).to_le_bytes());
 }
 
 /// The fixed part of a frame that will stand at `offset`; body and facts follow it.
 pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES] {
+    let mut out = unproven(frame);
+    let (sum, rest) = out.split_at_mut(CHECKSUM_BYTES);
+    let mut checksum = Xxh3::with_seed(salt ^ offset);
+    for part in [rest, frame.body, frame.facts] {
+        checksum.update(part);
+    }
+    sum.copy_from_slice(&checksum.digest().to_le_bytes());
+    out
+}
+
+/// The fixed part without its checksum.
+fn unproven(frame: View<'_>) -> [u8; HEAD_BYTES] {
     let View { head, body, facts } = frame;
     let length = |part: &[u8]| {
         assert!(part.len() <= PART_BYTES_MAX, "{} bytes", part.len());
@@ -84,11 +103,6 @@ pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES]
     out[24..32].copy_from_slice(&head.seq.0.to_le_bytes());
     out[32..40].copy_from_slice(&head.epoch.0.to_le_bytes());
     out[40..].copy_from_slice(&head.synced.to_le_bytes());
-    let mut checksum = Xxh3::with_seed(salt ^ offset);
-    for part in [&out[8..], body, facts] {
-        checksum.update(part);
-    }
-    out[..8].copy_from_slice(&checksum.digest().to_le_bytes());
     out
 }
 
