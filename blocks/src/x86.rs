@@ -1,9 +1,6 @@
 //! The code for x86-64: with vectors of 32 bytes (AVX2) and of 64 (AVX-512).
 
-#![expect(
-    unsafe_code,
-    reason = "instructions that are asked for when it runs; see the crate's safety argument"
-)]
+#![expect(unsafe_code, reason = "see the safety argument of the crate")]
 
 use std::arch::x86_64::{
     __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8,
@@ -11,9 +8,10 @@ use std::arch::x86_64::{
     _mm512_cmpeq_epi8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8,
 };
 
-use super::{BYTES, Block, Vectors};
+use super::{BYTES, Block};
 
-/// The bits in which the brackets of a kind differ, and what makes them and their neighbours alike.
+/// The bits in which the four brackets differ. With all of them set each is [`BRACKET`], and so are `Y`,
+/// `_`, `y` and DEL.
 const BRACKET_BITS: u8 = 0x26;
 const BRACKET: u8 = b'{' | BRACKET_BITS;
 
@@ -25,24 +23,8 @@ pub(super) fn has_avx512() -> bool {
     has_avx2() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
 
-/// `vectors` are AVX2, or more.
-#[inline]
-pub(super) fn find_avx2(vectors: Vectors, blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
-    let Vectors(_there) = vectors;
-    // SAFETY: there is a `Vectors`, so that `has_avx2` was true.
-    unsafe { avx2(blocks, tail, found) }
-}
-
-/// `vectors` are AVX-512.
-#[inline]
-pub(super) fn find_avx512(vectors: Vectors, blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
-    let Vectors(_there) = vectors;
-    // SAFETY: there is a `Vectors` of this kind, so that `has_avx512` was true.
-    unsafe { avx512(blocks, tail, found) }
-}
-
 #[target_feature(enable = "avx2,pclmulqdq")]
-fn avx2(blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
+pub(super) fn find_avx2(blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
     for (block, found) in blocks.iter().zip(found) {
         let (halves, _) = block.as_chunks::<32>();
         // SAFETY: each half is 32 bytes, which may lie anywhere.
@@ -69,7 +51,7 @@ fn avx2(blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
 }
 
 #[target_feature(enable = "avx2,avx512f,avx512bw,pclmulqdq")]
-fn avx512(blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
+pub(super) fn find_avx512(blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block]) {
     for (block, found) in blocks.iter().zip(found) {
         // SAFETY: a block is 64 bytes, which may lie anywhere.
         let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };

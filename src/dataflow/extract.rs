@@ -1,4 +1,4 @@
-//! Extract: from bytes to prints and spans, on all workers.
+//! Extract: from bytes to what entries are known by, and where they are, on all workers.
 //!
 //! Checks every byte of a piece (R4), finds each entry's key and hashes key and raw bytes. What goes
 //! on is one chunk per piece and owner, and one trailer per piece to every worker (R3); nothing is
@@ -18,8 +18,11 @@ use crate::io::json::hash::{self, RecordKey};
 use crate::snapshot::{CellPlan, Plan};
 
 use super::message::{
-    Chunk, Counts, Extracted, ExtractedItem, PollRef, Polled, PolledItem, Print, Span, Trailer,
+    Chunk, Counts, Extracted, ExtractedItem, PollRef, Polled, PolledItem, Seen, Span, Trailer,
 };
+
+/// Entries of a piece for which room is kept: more than a usual piece has.
+const KEPT_MAX: usize = 1 << 15;
 
 /// Builds the operator.
 pub fn extract<'scope>(
@@ -32,7 +35,7 @@ pub fn extract<'scope>(
     polled.unary(pact, "Extract", move |_, _| {
         let mut extractor = Extractor {
             plan,
-            shares: vec![Found::default(); workers],
+            shares: vec![Owned::default(); workers],
         };
         move |input, output| {
             input.for_each(|time, data| {
@@ -55,13 +58,13 @@ pub fn extract<'scope>(
 struct Extractor {
     plan: Arc<Plan>,
     /// What each worker owns of the piece at hand: used again for every piece.
-    shares: Vec<Found>,
+    shares: Vec<Owned>,
 }
 
 /// Entries of one piece.
 #[derive(Clone, Default)]
-struct Found {
-    prints: Vec<Print>,
+struct Owned {
+    seen: Vec<Seen>,
     spans: Vec<Span>,
 }
 
@@ -75,20 +78,23 @@ impl Extractor {
     ) {
         let plan = self.plan.clone();
         let outcome = self.fill(&plan.cells[of.index], plan.seed, bytes);
-        for (to, found) in self.shares.iter_mut().enumerate() {
-            if outcome.is_ok() && !found.spans.is_empty() {
+        for (to, owned) in self.shares.iter_mut().enumerate() {
+            if outcome.is_ok() && !owned.spans.is_empty() {
                 // They are kept until the snapshot is decided: copies take just what they need.
                 let chunk = Chunk {
                     of,
                     number,
                     bytes: bytes.clone(),
-                    prints: found.prints.clone(),
-                    spans: found.spans.clone(),
+                    seen: owned.seen.clone(),
+                    spans: owned.spans.clone(),
                 };
                 give(to, ExtractedItem::Chunk(chunk));
             }
-            found.prints.clear();
-            found.spans.clear();
+            owned.seen.clear();
+            owned.spans.clear();
+            // A piece may be one line of 256 MiB.
+            owned.seen.shrink_to(KEPT_MAX);
+            owned.spans.shrink_to(KEPT_MAX);
             let trailer = Trailer {
                 of,
                 number,
@@ -104,12 +110,12 @@ impl Extractor {
         let counts = extract::scan(bytes, &cell.keys, |entry| {
             let Some(key) = entry.key else { return };
             let hash = record_key.hash(seed, key);
-            let found = &mut self.shares[range::owner(hash, workers)];
-            found.prints.push(Print {
+            let owned = &mut self.shares[range::owner(hash, workers)];
+            owned.seen.push(Seen {
                 hash: [hash.top(), hash.0 as u64],
                 raw: hash::raw(seed, entry.bytes),
             });
-            found.spans.push(Span {
+            owned.spans.push(Span {
                 offset: entry.offset,
                 length: entry.len,
                 key_offset: entry.key_offset.unwrap_or(0),

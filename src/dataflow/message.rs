@@ -112,14 +112,14 @@ pub struct Chunk {
     /// The piece's bytes, which the offsets point into.
     pub bytes: Bytes,
     /// What the entries are known by, in the order of the piece.
-    pub prints: Vec<Print>,
+    pub seen: Vec<Seen>,
     /// Where they are, in the same order.
     pub spans: Vec<Span>,
 }
 
-/// What an entry is known by: 24 bytes without a gap.
+/// What a snapshot's entry is known by: 24 bytes without a gap.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Print {
+pub struct Seen {
     /// Key hash in two halves, the top half first: 8-byte alignment keeps it small.
     pub hash: [u64; 2],
     /// Fingerprint of the raw bytes.

@@ -119,7 +119,8 @@ impl Decider {
                 misses.insert(hash, count);
             }
         };
-        let mut seen = Vec::new();
+        // Keys that were missed and are there again, in a partial snapshot or skipped too (R8, R5).
+        let mut back = Vec::new();
         let mut differing = Vec::with_capacity(TOGETHER);
         let mut walk = state.walk(cell.id).map_err(damaged)?;
         let mut old = walk.next().transpose().map_err(damaged)?;
@@ -128,8 +129,8 @@ impl Decider {
                 found.tally.duplicates += 1;
                 continue;
             }
-            let print = entries.print(at);
-            let hash = print.hash();
+            let row = entries.seen(at);
+            let hash = row.hash();
             while let Some((gone, _)) = old.filter(|(known, _)| *known < hash) {
                 miss(gone, &mut found);
                 old = walk.next().transpose().map_err(damaged)?;
@@ -139,9 +140,9 @@ impl Decider {
                 .map(|(_, print)| print);
             if known.is_some() {
                 while missed.next_if(|missed| *missed < hash).is_some() {}
-                seen.extend(missed.next_if_eq(&hash));
+                back.extend(missed.next_if_eq(&hash));
                 old = walk.next().transpose().map_err(damaged)?;
-                if known.is_some_and(|k| k.raw == print.raw && k.rule == cell.rule) {
+                if known.is_some_and(|k| k.raw == row.raw && k.rule == cell.rule) {
                     continue;
                 }
             }
@@ -155,14 +156,13 @@ impl Decider {
             miss(gone, &mut found);
             old = walk.next().transpose().map_err(damaged)?;
         }
-        // Whatever the snapshot has is there, a partial one's keys and skipped ones included (R8, R5).
-        for hash in seen {
+        for hash in back {
             misses.remove(&hash);
         }
         Ok(found)
     }
 
-    /// Looks into entries whose raw bytes are new.
+    /// Looks into entries whose raw bytes are new, or whose fingerprint was made under another rule.
     fn look_at(
         &mut self,
         plan: &Plan,
@@ -187,7 +187,7 @@ impl Decider {
         known: Option<Fingerprint>,
         found: &mut Found,
     ) {
-        let seen = entries.print(at);
+        let seen = entries.seen(at);
         let (span, entry) = entries.entry(at);
         match self.content(plan, cell, seen.raw, entry, known) {
             Content::Same(None) => {}
@@ -330,7 +330,7 @@ fn note_new(
     }
     let mut start = 0;
     let notes = pending.iter().zip(ends).map(|(pending, end)| {
-        let seen = entries.print(pending.at());
+        let seen = entries.seen(pending.at());
         let print = Fingerprint {
             raw: seen.raw,
             canon: pending.canon,

@@ -109,6 +109,7 @@ impl Encoder {
         let cell = &plan.cells[state.index];
         let mut keys = RecordKeys::new(cell);
         while state.builder.bytes() < BATCH_BYTES {
+            // The first ones, fewer than that, come by themselves.
             if state.pending.len().is_multiple_of(TOGETHER) {
                 let next = state.pending.as_slice().iter().take(TOGETHER);
                 state.entries.bring_near(next.map(Pending::at));
@@ -129,7 +130,7 @@ impl Encoder {
 
 impl State {
     fn push_entry(&mut self, cell: &CellPlan, keys: &mut RecordKeys<'_>, pending: &Pending) {
-        let seen = self.entries.print(pending.at());
+        let seen = self.entries.seen(pending.at());
         let (span, entry) = self.entries.entry(pending.at());
         let key = keys.of(span, entry);
         self.builder.push(&Change {

@@ -4,36 +4,37 @@
 //! end to end; where the entry's bytes are stays in the chunk that it came in, and is looked up for the
 //! few that differ.
 
-use std::ops::Range;
-
 use deltapoll_state::fail;
 use deltapoll_state::word::KeyHash;
 
-use crate::dataflow::message::{Chunk, Print, Span};
+use crate::dataflow::message::{Chunk, Seen, Span};
 
 /// An entry in order.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
-    print: Print,
+    seen: Seen,
     chunk: u32,
     row: u32,
 }
 
 const _: () = assert!(size_of::<Place>() == 32, "there is one for every entry");
 
-/// Entries whose bytes are brought near together: as many as the first cache has room for.
+/// Entries whose bytes are brought near together: as many of some hundred bytes as the first cache has room
+/// for.
 pub const TOGETHER: usize = 32;
 /// What comes at once from far memory.
 const LINE_BYTES: usize = 64;
+/// Of a long entry the rest comes by itself, when it is read from end to end.
+const LINES: usize = 8;
 
-/// Places that are sorted together: they fit into the first cache.
+/// About so many places are sorted together: they fit into the first cache.
 const BUCKET: usize = 512;
 /// More buckets take longer to write than they save in sorting.
 const BUCKETS_MAX: usize = 1024;
 
 /// See the module.
 pub struct Entries {
-    /// Without prints.
+    /// What their entries are known by is in `places`.
     chunks: Vec<Chunk>,
     places: Vec<Place>,
 }
@@ -44,13 +45,14 @@ impl Entries {
         // The order of places is then the order of the snapshot: the last of equal hashes counts (R6).
         chunks.sort_unstable_by_key(|chunk| chunk.number);
         let buckets = Buckets::of(&chunks);
+        // Where the next one of each bucket goes: its end, once all are there.
         let mut ends = buckets.starts.clone();
         let mut places = vec![Place::default(); buckets.entries];
         for (at, chunk) in (0..).zip(&mut chunks) {
-            for (row, print) in (0..).zip(std::mem::take(&mut chunk.prints)) {
-                let next = &mut ends[buckets.of_print(&print)];
+            for (row, seen) in (0..).zip(std::mem::take(&mut chunk.seen)) {
+                let next = &mut ends[buckets.of_seen(&seen)];
                 places[*next] = Place {
-                    print,
+                    seen,
                     chunk: at,
                     row,
                 };
@@ -58,7 +60,7 @@ impl Entries {
             }
         }
         for (start, end) in buckets.starts.into_iter().zip(ends) {
-            sort(&mut places[Range { start, end }]);
+            sort(&mut places[start..end]);
         }
         Entries { chunks, places }
     }
@@ -70,15 +72,15 @@ impl Entries {
 
     /// What the entry at `at` is known by.
     #[inline]
-    pub fn print(&self, at: u32) -> &Print {
-        &self.places[at as usize].print
+    pub fn seen(&self, at: u32) -> &Seen {
+        &self.places[at as usize].seen
     }
 
     /// Whether a later entry of the snapshot has the key of the one at `at`.
     #[inline]
     pub fn is_replaced(&self, at: u32) -> bool {
         let next = self.places.get(at as usize + 1);
-        next.is_some_and(|next| next.print.hash == self.print(at).hash)
+        next.is_some_and(|next| next.seen.hash == self.seen(at).hash)
     }
 
     /// Where the entry at `at` is in its piece, and its bytes.
@@ -100,6 +102,7 @@ impl Entries {
             bytes
                 .iter()
                 .step_by(LINE_BYTES)
+                .take(LINES)
                 .fold(0, |all, byte| all ^ byte)
         });
         std::hint::black_box(near.fold(0, |all, byte| all ^ byte));
@@ -109,8 +112,8 @@ impl Entries {
 /// By hash, and of equal ones the last of the snapshot last.
 fn sort(places: &mut [Place]) {
     // By the half that tells nearly all apart.
-    places.sort_unstable_by_key(|place| place.print.hash[0]);
-    for same in places.chunk_by_mut(|a, b| a.print.hash[0] == b.print.hash[0]) {
+    places.sort_unstable_by_key(|place| place.seen.hash[0]);
+    for same in places.chunk_by_mut(|a, b| a.seen.hash[0] == b.seen.hash[0]) {
         if same.len() > 1 {
             same.sort_unstable_by(|a, b| {
                 let in_order = (a.chunk, a.row).cmp(&(b.chunk, b.row));
@@ -119,7 +122,7 @@ fn sort(places: &mut [Place]) {
                 } else {
                     in_order
                 };
-                a.print.hash[1].cmp(&b.print.hash[1]).then(last_wins)
+                a.seen.hash[1].cmp(&b.seen.hash[1]).then(last_wins)
             });
         }
     }
@@ -136,11 +139,12 @@ struct Buckets {
 
 impl Buckets {
     fn of(chunks: &[Chunk]) -> Buckets {
-        let prints = || chunks.iter().flat_map(|chunk| &chunk.prints);
-        let entries: usize = chunks.iter().map(|chunk| chunk.prints.len()).sum();
-        let (least, most) = prints().fold((u64::MAX, 0), |(least, most), print| {
-            (least.min(print.hash[0]), most.max(print.hash[0]))
+        let seen = || chunks.iter().flat_map(|chunk| &chunk.seen);
+        let entries: usize = chunks.iter().map(|chunk| chunk.seen.len()).sum();
+        let (least, most) = seen().fold((u64::MAX, 0), |(least, most), seen| {
+            (least.min(seen.hash[0]), most.max(seen.hash[0]))
         });
+        // Two at least: with one, the shift could be all bits.
         let count = (entries / BUCKET).clamp(2, BUCKETS_MAX).next_power_of_two();
         let bits = u64::BITS - most.saturating_sub(least).leading_zeros();
         let mut buckets = Buckets {
@@ -150,8 +154,8 @@ impl Buckets {
             starts: Vec::new(),
         };
         let mut starts = vec![0; count];
-        for print in prints() {
-            starts[buckets.of_print(print)] += 1;
+        for seen in seen() {
+            starts[buckets.of_seen(seen)] += 1;
         }
         let mut start = 0;
         for places in &mut starts {
@@ -162,12 +166,12 @@ impl Buckets {
     }
 
     #[inline]
-    fn of_print(&self, print: &Print) -> usize {
-        ((print.hash[0] - self.least) >> self.shift) as usize
+    fn of_seen(&self, seen: &Seen) -> usize {
+        ((seen.hash[0] - self.least) >> self.shift) as usize
     }
 }
 
-impl Print {
+impl Seen {
     /// The key's hash.
     #[inline]
     pub fn hash(&self) -> KeyHash {
@@ -188,14 +192,14 @@ mod tests {
             of: PollRef { index: 0, poll: 1 },
             number,
             bytes: Bytes::from(vec![number as u8; hashes.len()]),
-            prints: hashes.iter().map(|hash| print_of(*hash)).collect(),
+            seen: hashes.iter().map(|hash| seen_of(*hash)).collect(),
             spans: (0..hashes.len() as u32).map(span_at).collect(),
         };
         (0..).zip(hashes).map(chunk).collect()
     }
 
-    fn print_of(hash: u128) -> Print {
-        Print {
+    fn seen_of(hash: u128) -> Seen {
+        Seen {
             hash: [(hash >> 64) as u64, hash as u64],
             raw: !hash as u64,
         }
@@ -242,8 +246,8 @@ mod tests {
                 assert_eq!(entries.len() as usize, expected.len());
                 for (at, (hash, number, row)) in (0..).zip(&expected) {
                     let (span, bytes) = entries.entry(at);
-                    let print = entries.print(at);
-                    assert_eq!((print.hash().0, print.raw), (*hash, !*hash as u64));
+                    let seen = entries.seen(at);
+                    assert_eq!((seen.hash().0, seen.raw), (*hash, !*hash as u64));
                     assert_eq!((bytes, span.offset), (&[*number as u8][..], *row));
                     let next = expected.get(at as usize + 1);
                     let replaced = next.is_some_and(|(next, ..)| next == hash);

@@ -67,11 +67,21 @@ fn key_by_serde(entry: &Value, keys: &[&str]) -> Option<String> {
 
 #[test]
 fn model_entries_and_keys_are_those_that_serde_json_sees() {
-    let keys = ["/id", "/a/b", "/\u{e9}", "/b/1"];
-    let pointers: Vec<_> = keys.iter().map(|key| pointer(key)).collect();
+    // Names that end alike and in different ways, in one byte or in two, and the empty one.
+    let lists: [&[&str]; 7] = [
+        &["/id", "/a/b", "/\u{e9}", "/b/1"],
+        &["/id"],
+        &["/a/b"],
+        &["/\u{e9}"],
+        &["/b/1"],
+        &["/", "/id"],
+        &["/"],
+    ];
     let (mut keyed, mut twice) = (0, 0);
-    for case in 0..4_000 {
+    for case in 0..8_000 {
         let dice = &mut Dice(SEED + case);
+        let keys = dice.of(&lists);
+        let pointers: Vec<_> = keys.iter().map(|key| pointer(key)).collect();
         let path = dice.of(PATHS);
         let entry = |dice: &mut Dice| match dice.below(4) {
             0 => Model::random(dice, 3),
@@ -81,7 +91,7 @@ fn model_entries_and_keys_are_those_that_serde_json_sees() {
         let body = document(path, &Model::Array(list), dice);
         let seen: Value = serde_json::from_str(&body).expect(&body);
         let seen = seen.pointer(path).and_then(Value::as_array).expect(&body);
-        let piece_bytes = 1 + dice.below(200);
+        let piece_bytes = 1 + dice.below(if case % 8 == 0 { 4_000 } else { 200 });
         let pieces = match cut(path, piece_bytes, chunks(body.as_bytes(), dice)) {
             Err(fault) if is_twice(&fault) => {
                 twice += 1;
@@ -99,7 +109,7 @@ fn model_entries_and_keys_are_those_that_serde_json_sees() {
                     .map(|key| String::from_utf8(key.to_vec()).expect("UTF-8"));
                 assert_eq!(
                     key,
-                    key_by_serde(&value, &keys),
+                    key_by_serde(&value, keys),
                     "seed {SEED}+{case}, entry {at}: {body}"
                 );
                 keyed += usize::from(key.is_some());
@@ -111,7 +121,7 @@ fn model_entries_and_keys_are_those_that_serde_json_sees() {
         assert_eq!(at, seen.len(), "seed {SEED}+{case}: {body}");
     }
     assert!(
-        keyed > 1_000 && twice < 400,
+        keyed > 1_000 && twice < 800,
         "{keyed} keys, {twice} documents refused"
     );
 }
