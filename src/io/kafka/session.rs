@@ -306,9 +306,10 @@ impl Session {
 
     /// A record that librdkafka did not even queue.
     fn refused(&self, record: Outgoing<'_>, error: &KafkaError) -> Error {
-        // The transaction may have failed before, for a reason that an earlier record's report holds.
-        self.producer.poll(Duration::ZERO);
-        if let Err(earlier) = self.check_failure() {
+        // The transaction may have failed before, for a reason that an earlier record's report holds, or
+        // that only the transaction knows (R20).
+        self.serve(&mut Wait::new());
+        if let Err(earlier) = self.check_failure().and_then(|()| self.check_transaction()) {
             return earlier;
         }
         let failure = Failure {
