@@ -221,13 +221,15 @@ impl Journal {
         let (sender, waker) = (self.sealed_sender.clone(), self.waker.clone());
         let outcome = self.sealing.outcome.clone();
         self.sealing.ledger.seal(move |sealed| {
+            // Before the mark: who counts has to know of an epoch before it is published, and `publish`
+            // may take it along with the one before.
+            outcomes
+                .into_iter()
+                .for_each(|one| outcome(one, Some(sealed.seq)));
             // IMPORTANT: send, then wake: the other way round the operator may look too early. A
             // worker that is gone takes the process with it.
             let _ = sender.send((epoch, sealed));
             let _ = waker.activate();
-            outcomes
-                .into_iter()
-                .for_each(|one| outcome(one, Some(sealed.seq)));
         });
     }
 
