@@ -15,7 +15,8 @@ pub trait Follower: Send {
     /// Works off the journal up to `upto` (a seq that is sealed and ends an epoch; for `archive`: one
     /// that is published) and returns its position: the last seq that it has made durable. Blocks,
     /// with retries, until it can; a position below `upto` means that the rest waits on purpose (an
-    /// object that is not full yet), one beyond it that epochs sealed meanwhile came along, whole ones.
+    /// object that is not full yet), one beyond it that epochs sealed meanwhile came along: whole ones, unless the follower was
+    /// stopped.
     ///
     /// # Errors
     /// A [`Fault`] ends the program.

@@ -16,7 +16,7 @@ use crate::follower::{Facts, Follower, Logs};
 use crate::identity;
 use crate::io::archive::{Archive, Control, Settings, System};
 use crate::io::kafka::incarnation;
-use crate::io::kafka::{self, KafkaPublisher, Setup};
+use crate::io::kafka::{self, KafkaPublisher, OPEN_MAX, Setup};
 use crate::io::lineage;
 use crate::io::local::{self, LocalPublisher};
 use crate::io::object::Objects;
@@ -113,6 +113,7 @@ pub fn open(
                 return Ok(None);
             };
             let publisher = KafkaPublisher::new(Setup {
+                open_max: OPEN_MAX,
                 config: Arc::new(config.clone()),
                 topics: names,
                 logs: logs.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deltapoll::change::Seq;
 use deltapoll::config::{self, Config};
 use deltapoll::fault::Fault;
-use deltapoll::io::kafka::{self, KafkaPublisher, Setup, incarnation};
+use deltapoll::io::kafka::{self, KafkaPublisher, OPEN_MAX, Setup, incarnation};
 use deltapoll::io::lineage;
 use deltapoll::ledger::Ledger;
 use deltapoll::stop::Stop;
@@ -43,6 +43,7 @@ pub fn publisher(config: Config, ledger: &Ledger) -> Result<KafkaPublisher, Faul
         lineage,
         incarnation,
         position: Seq(0),
+        open_max: OPEN_MAX,
         stop: stop.flag(),
         late: stop.late_flag(),
     }))

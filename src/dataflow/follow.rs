@@ -1,7 +1,7 @@
 //! Follow: work off the worker thread, for whatever learns of marks.
 //!
 //! A follower has a thread of its own and reads the journal itself; this operator tells it how far it
-//! may read and passes on how far it has come. Marks that come while it works are taken together: only
+//! has to come (and for `archive`, may) and passes on how far it has. Marks that come while it works are taken together: only
 //! the newest counts. The operator holds one capability, its oldest.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -24,7 +24,7 @@ use super::message::{Mark, Position, Who};
 /// A follower may want to be called for a reason that comes from elsewhere (R29).
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How far a follower may go.
+/// How far a follower has to go.
 #[derive(Clone, Copy, Debug)]
 struct Ticket {
     upto: Seq,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::cluster::end;
 use crate::support::memory::{Memory, POLLED_AT};
@@ -222,6 +223,9 @@ fn r21_a_large_epoch_goes_in_several_transactions_and_small_ones_share_one() {
     assert_eq!(case.progress().seq, journal.last().0);
 }
 
+/// Longer than a transaction takes on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Seals the next of `coming` epochs when the newest batch is read: while its transaction is under way.
 #[derive(Clone)]
 struct Busy {
@@ -237,8 +241,9 @@ struct BusyLog {
 }
 
 impl Busy {
-    fn publisher(self, case: &Case) -> KafkaPublisher {
+    fn publisher(self, case: &Case, open_max: Duration) -> KafkaPublisher {
         let mut setup = case.setup(&self.journal, Seq(0));
+        setup.open_max = open_max;
         setup.logs = Arc::new(self);
         let mut publisher = KafkaPublisher::new(setup);
         publisher.start().unwrap();
@@ -283,7 +288,7 @@ fn r21_epochs_sealed_while_a_transaction_is_under_way_share_it() {
         coming: 3,
         batches: vec!["2".into()],
     };
-    let mut publisher = busy.publisher(&case);
+    let mut publisher = busy.publisher(&case, PATIENCE);
     let upto = journal.seal(&case.topic, &[("k", Some("1"))]);
     assert_eq!(publisher.advance(upto).unwrap(), Seq(4));
     let metrics = publisher.metrics();
@@ -295,6 +300,8 @@ fn r21_epochs_sealed_while_a_transaction_is_under_way_share_it() {
 
 #[test]
 fn r21_epochs_without_end_do_not_put_off_a_commit() {
+    // Long enough for one of them on any machine.
+    let open_max = Duration::from_millis(200);
     let case = Case::new("endless");
     let journal = Memory::default();
     let busy = Busy {
@@ -303,7 +310,7 @@ fn r21_epochs_without_end_do_not_put_off_a_commit() {
         coming: u64::MAX,
         batches: vec!["2".into()],
     };
-    let mut publisher = busy.publisher(&case);
+    let mut publisher = busy.publisher(&case, open_max);
     let upto = journal.seal(&case.topic, &[("k", Some("1"))]);
     let reached = publisher.advance(upto).unwrap();
     assert!(upto < reached && reached < journal.last());
@@ -321,7 +328,7 @@ fn r21_a_large_epoch_that_comes_along_is_brought_to_its_end() {
         coming: 1,
         batches: vec![format!("\"{}\"", "x".repeat(1_497)); 6],
     };
-    let mut publisher = busy.publisher(&case);
+    let mut publisher = busy.publisher(&case, PATIENCE);
     let upto = journal.seal(&case.topic, &[("k", Some("1"))]);
     assert_eq!(publisher.advance(upto).unwrap(), Seq(7));
     let metrics = publisher.metrics();

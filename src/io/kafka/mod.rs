@@ -54,6 +54,6 @@ pub mod topics;
 
 pub use metrics::Metrics;
 pub use murmur2::partition_of;
-pub use publisher::{KafkaPublisher, Setup};
+pub use publisher::{KafkaPublisher, OPEN_MAX, Setup};
 pub use tail::tail;
 pub use topics::{TopicPlan, prepare};

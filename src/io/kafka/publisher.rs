@@ -43,8 +43,8 @@ use crate::io::lineage::Lineage;
 
 /// Fenced this often before our first commit: somebody else is alive (R19).
 const FENCED_MAX: u32 = 3;
-/// A transaction takes no more epochs after so long, or what it holds would wait for ever.
-const OPEN_MAX: Duration = Duration::from_millis(10);
+/// What [`Setup::open_max`] is unless somebody tries something else.
+pub const OPEN_MAX: Duration = Duration::from_millis(10);
 
 /// What a publisher is made of.
 pub struct Setup {
@@ -62,6 +62,8 @@ pub struct Setup {
     pub incarnation: Incarnation,
     /// The position that the journal knows: Kafka may be ahead of it, never behind.
     pub position: Seq,
+    /// A transaction takes no more epochs after so long, or what it holds would wait for ever.
+    pub open_max: Duration,
     /// Set: `advance` no longer tries again, and returns the last position where Kafka does not answer.
     pub stop: Arc<AtomicBool>,
     /// Set: the transaction under way is given up too.
@@ -75,8 +77,8 @@ pub struct KafkaPublisher {
     link: Link,
     session: Option<(Session, Feed)>,
     position: Seq,
-    /// What `advance` was asked for, or more: the rest of an epoch that came along (R24: it returns where
-    /// an epoch ends).
+    /// What `advance` was asked for, or more: the rest of an epoch that came along, since it returns where
+    /// an epoch ends unless it is stopped.
     goal: Seq,
     /// Whether a transaction of this incarnation is known to be committed.
     committed: bool,
@@ -130,7 +132,7 @@ impl KafkaPublisher {
         }
         self.goal = self.goal.max(upto);
         while self.position < self.goal {
-            self.transact()?;
+            self.transact(upto)?;
         }
         Ok(())
     }
@@ -262,7 +264,7 @@ impl KafkaPublisher {
     }
 
     /// One transaction.
-    fn transact(&mut self) -> Result<(), Error> {
+    fn transact(&mut self, upto: Seq) -> Result<(), Error> {
         let limit = self.setup.config.limits.transaction_bytes.0;
         let (mut session, mut feed) = self.session.take().expect("work opens it");
         session.begin()?;
@@ -288,8 +290,11 @@ impl KafkaPublisher {
                 break batch.epoch;
             }
             if batch.seq >= self.goal {
-                // The progress record waits for that, and so says all that came along.
-                let open = || clock::now().duration_since(begun) < OPEN_MAX;
+                // The progress record waits for that, and so says all that came along. After an epoch
+                // of several batches nothing more does: `advance` has to return some time.
+                let open_max = self.setup.open_max;
+                let along = self.goal <= upto;
+                let open = || along && clock::now().duration_since(begun) < open_max;
                 session.deliver_until(&mut self.link, || Ok(!open() || feed.has_more()?))?;
                 if !open() || !feed.has_more()? {
                     break batch.epoch;

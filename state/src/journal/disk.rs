@@ -1,7 +1,7 @@
 //! Every access of the journal to the file system: nothing else in the journal names `std::fs`.
 //!
-//! [`Disk`] and [`Content`] are the verbs. Each is one step that can fail or be the last before a crash,
-//! and works on whole buffers or a whole name. [`System`] is the operating system; tests have a disk that
+//! [`Disk`] and [`Content`] are the verbs. Each is one step to the journal, which can fail or be the last
+//! before a crash, and works on whole buffers or a whole name. [`System`] is the operating system; tests have a disk that
 //! forgets, at a power cut, what was not synced. [`Dir`] and [`File`] put their name into every error.
 
 use std::fmt;

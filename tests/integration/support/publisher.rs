@@ -11,7 +11,9 @@ use deltapoll::config::Config;
 use deltapoll::config::secret::Text;
 use deltapoll::fault::Fault;
 use deltapoll::follower::Follower;
-use deltapoll::io::kafka::{self, KafkaPublisher, Setup, TopicPlan, incarnation, progress};
+use deltapoll::io::kafka::{
+    self, KafkaPublisher, OPEN_MAX, Setup, TopicPlan, incarnation, progress,
+};
 use deltapoll::io::lineage;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
@@ -94,6 +96,7 @@ impl Case {
             lineage,
             incarnation,
             position,
+            open_max: OPEN_MAX,
             stop: Arc::default(),
             late: Arc::default(),
         }
