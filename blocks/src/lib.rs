@@ -92,6 +92,51 @@ impl Vectors {
     }
 }
 
+impl Vectors {
+    /// What [`write`] does, with the instructions of this machine for single bits.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(unsafe_code, reason = "see the safety argument of the crate")
+    )]
+    #[inline]
+    pub fn write(self, blocks: &[u64], start: u32, places: &mut [u32]) -> usize {
+        match self.0 {
+            // SAFETY: where one of these sets is, `has_avx2` was true.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 | Set::Avx512 => unsafe { x86::write(blocks, start, places) },
+        }
+    }
+}
+
+/// Places that are written for a block even if it has fewer: less work than asking how many there are.
+pub const FEW: usize = 4;
+
+/// Writes where the bits of `blocks` are, ascending: `start` for the lowest of the first. Returns how many
+/// there are; what `places` has behind them is overwritten.
+///
+/// # Panics
+/// When `places` is shorter than they are and [`FEW`].
+#[inline]
+pub fn write(blocks: &[u64], start: u32, places: &mut [u32]) -> usize {
+    let mut len = 0;
+    for (at, &bits) in (start..).step_by(BYTES).zip(blocks) {
+        let count = bits.count_ones() as usize;
+        let mut bits = bits;
+        for place in &mut places[len..len + FEW] {
+            *place = at.wrapping_add(bits.trailing_zeros());
+            bits &= bits.wrapping_sub(1);
+        }
+        if count > FEW {
+            for place in &mut places[len + FEW..len + count] {
+                *place = at.wrapping_add(bits.trailing_zeros());
+                bits &= bits.wrapping_sub(1);
+            }
+        }
+        len += count;
+    }
+    len
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +187,37 @@ mod tests {
                 vectors.find(shifted, tail, &mut found);
                 assert_eq!(found[..3], expected, "{vectors:?}: {blocks:?}");
                 assert_eq!(found[3], Block::default(), "{vectors:?}: beyond the blocks");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_written_as_places_and_nothing_is_left_out() {
+        let mut below = numbers();
+        for round in 0..20_000 {
+            let mut bits = || {
+                let any = (0..64).fold(0, |bits, _| bits << 1 | u64::from(below(4) == 0));
+                // None, some, half of all, all.
+                [0, any & any << 3, !any, u64::MAX][(below(8) / 2).min(round % 4)]
+            };
+            let blocks = [bits(), bits(), bits()];
+            let bit = |place: u32| blocks[place as usize / BYTES] >> (place as usize % BYTES) & 1;
+            let expected: Vec<u32> = (0..3 * BYTES as u32)
+                .filter(|place| bit(*place) == 1)
+                .collect();
+            let start = below(1 << 20) as u32;
+            let written = |write: &dyn Fn(&mut [u32]) -> usize| {
+                let mut places = [0; 3 * BYTES + FEW];
+                let len = write(&mut places);
+                places[..len]
+                    .iter()
+                    .map(|place| place - start)
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(written(&|places| write(&blocks, start, places)), expected);
+            for vectors in Vectors::all() {
+                let places = written(&|places| vectors.write(&blocks, start, places));
+                assert_eq!(places, expected, "{vectors:?}: {blocks:?}");
             }
         }
     }

@@ -16,7 +16,10 @@ const BRACKET_BITS: u8 = 0x26;
 const BRACKET: u8 = b'{' | BRACKET_BITS;
 
 pub(super) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("popcnt")
 }
 
 pub(super) fn has_avx512() -> bool {
@@ -67,6 +70,11 @@ pub(super) fn find_avx512(blocks: &[[u8; BYTES]], tail: u8, found: &mut [Block])
             tails: each(tail),
         };
     }
+}
+
+#[target_feature(enable = "bmi1,popcnt")]
+pub(super) fn write(blocks: &[u64], start: u32, places: &mut [u32]) -> usize {
+    super::write(blocks, start, places)
 }
 
 /// Each bit becomes the XOR of itself and all the lower ones: the product with all ones, without
