@@ -20,10 +20,11 @@ use deltapoll::io::avro::container::{Blocks, sync_marker};
 use deltapoll::io::avro::schema::Record;
 use deltapoll::io::json::canonical::Canonical;
 use deltapoll::io::json::cutter::Cutter;
-use deltapoll::io::json::extract;
-use deltapoll::io::json::hash::{self, RecordKey};
+use deltapoll::io::json::hash;
 use deltapoll::io::json::pointer::Pointer;
+use deltapoll::io::json::scan::Scan;
 use deltapoll::io::kafka::murmur2::partition_of;
+use deltapoll::snapshot::Piece;
 use deltapoll_state::journal::{Journal, Options};
 use deltapoll_state::pages::{Pages, Update};
 use deltapoll_state::range::Range;
@@ -61,15 +62,16 @@ fn players() -> Vec<(String, String)> {
     (0..ENTRIES).map(|_| player()).collect()
 }
 
-fn cut(body: &[u8]) -> Vec<Bytes> {
+/// In one pass while it arrives: cut, found and hashed.
+fn read(body: &[u8], scan: &Scan) -> Vec<Piece> {
     let records = Pointer::parse("/entries").expect("a pointer");
-    let mut cutter = Cutter::new(&records, PIECE_BYTES);
-    let mut pieces = Vec::new();
+    let mut cutter = Cutter::new(&records, PIECE_BYTES, &scan.keys);
+    let mut scanner = scan.begin();
     for chunk in body.chunks(CHUNK_BYTES) {
-        cutter.push(chunk, &mut pieces).expect("sound");
+        cutter.push(chunk, &mut scanner).expect("sound");
     }
-    cutter.finish(&mut pieces).expect("whole");
-    pieces
+    cutter.finish().expect("whole");
+    scanner.finish()
 }
 
 fn scan(criterion: &mut Criterion) {
@@ -77,21 +79,27 @@ fn scan(criterion: &mut Criterion) {
     let body = format!("{{\"entries\":[{}]}}", entries.join(","));
     let mut group = criterion.benchmark_group("scan");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("cut", |b| b.iter(|| cut(black_box(body.as_bytes()))));
-    let pieces = cut(body.as_bytes());
-    let keys = [Pointer::parse("/puuid").expect("a pointer")];
+    let scan = Scan {
+        keys: vec![Pointer::parse("/puuid").expect("a pointer")],
+        key_prefix: "kr:".into(),
+        key_suffix: String::new(),
+        seed: SEED,
+        workers: 1,
+    };
+    group.bench_function("cut, extract and hash", |b| {
+        b.iter(|| read(black_box(body.as_bytes()), &scan));
+    });
+    let pieces: Vec<Bytes> = read(body.as_bytes(), &scan)
+        .into_iter()
+        .map(|piece| piece.bytes)
+        .collect();
     group.bench_function("extract and hash", |b| {
-        let mut record_key = RecordKey::new("kr:", "");
         b.iter(|| {
-            let mut sum = 0;
+            let mut scanner = scan.begin();
             for piece in &pieces {
-                let scanned = extract::scan(black_box(piece), &keys, |entry| {
-                    let key = entry.key.expect("a key");
-                    sum ^= record_key.hash(SEED, key).top() ^ hash::raw(SEED, entry.bytes);
-                });
-                scanned.expect("sound");
+                scanner.take(black_box(piece).clone()).expect("sound");
             }
-            sum
+            scanner.finish()
         });
     });
     group.bench_function("canonical fingerprint", |b| {

@@ -50,14 +50,14 @@ fn main() {
     drop(players);
     let bytes: usize = body.iter().map(Bytes::len).sum();
     let runtime = runtime();
-    let Answer::Body { validators, .. } = runtime.block_on(answer(&body, None)) else {
+    let Answer::Body { validators, .. } = runtime.block_on(answer(&body, None, 1)) else {
         panic!("a body");
     };
     let (mut ours, mut hashes) = (Vec::new(), Vec::new());
     // The first round warms up and is not told.
     for round in 0..=args.runs {
         let since = clock::now();
-        let same = runtime.block_on(answer(&body, Some(&validators)));
+        let same = runtime.block_on(answer(&body, Some(&validators), 1));
         let took = seconds(since);
         assert!(matches!(same, Answer::Unchanged { .. }));
         let since = clock::now();

@@ -1,16 +1,19 @@
-//! Do two workers help, when nothing but their work is done?
+//! Do two cores do twice as much as one?
 //!
 //! ```text
 //! cargo bench --bench workers [-- --entries N --snapshots N --churn F --runs N]
 //! ```
 //!
-//! Bodies of one ladder are cut beforehand and stay in memory: neither reading nor cutting is measured,
-//! which in a backfill are on threads of their own. They go through the real graph as stored snapshots do,
-//! each with an epoch of its own; journal and state are real, what is sealed counts as published. From one
-//! snapshot to the next `churn` of the entries change. The load is not measured. One worker and two take
-//! turns, each time with a new directory; what is told is medians.
+//! Bodies of one ladder stay in memory. One worker with one reader on one core, then two and two on two
+//! cores, read them ahead as a backfill does its files (cut, scanned, hashed), and decide them in order, each in
+//! an epoch of its own, through the real graph; journal and state are real, what is sealed counts as
+//! published. From one snapshot to the next `churn` of the entries change. The load is not measured. The two
+//! take turns, each time in a process of its own, bound to its cores (`taskset`), with a new directory; what
+//! is told is medians.
 
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -23,8 +26,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use graph::body::player_of;
-use graph::{Graph, SEED, chunks};
+use graph::body::{answer, player_of, runtime};
+use graph::{Graph, SEED, chunks, snapshot};
 use turns::{aim, median, seconds};
 use used::used;
 
@@ -40,6 +43,8 @@ const CACHE_BYTES: u64 = 32 << 20;
 const WORKERS: [usize; 2] = [1, 2];
 /// Snapshots between reading and outcome; a backfill has as many.
 const AHEAD: usize = 32;
+/// Of them, read and not yet handed in, beside those at hand.
+const READ_AHEAD: usize = 4;
 const AIM: f64 = 1.7;
 
 #[derive(Parser)]
@@ -60,6 +65,9 @@ struct Args {
     /// Runs with each number of workers
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// One run with so many workers, as this bench starts it
+    #[arg(long, hide = true)]
+    only: Option<usize>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -67,15 +75,19 @@ struct Args {
 
 fn main() {
     let args = Args::parse();
-    let bodies = bodies(&args);
+    if let Some(workers) = args.only {
+        let run = run(&args, bodies(&args), workers);
+        println!("{} {}", run.seconds, run.cpu_seconds);
+        return;
+    }
     let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
     for _ in 0..args.runs {
         for (runs, workers) in runs.iter_mut().zip(WORKERS) {
-            runs.push(run(&args, &bodies, workers));
+            runs.push(bound(workers));
         }
     }
     println!(
-        "{} snapshots of {} entries, churn {}, cut and in memory, no sink, seed {SEED}",
+        "{} snapshots of {} entries, churn {}, in memory, no sink, seed {SEED}",
         args.snapshots, args.entries, args.churn
     );
     let all = (args.snapshots * args.entries) as f64;
@@ -85,12 +97,36 @@ fn main() {
         let cpu = median(runs.iter().map(|run| run.cpu_seconds).collect());
         rates.push(all / seconds);
         println!(
-            "{workers} workers: {seconds:>7.3} s{:>8.2} M entries/s{:>8.2} CPU s per million entries",
+            "{workers} on as many cores: {seconds:>7.3} s{:>8.2} M entries/s{:>8.2} CPU s per million entries",
             all / seconds / 1e6,
             cpu / all * 1e6
         );
     }
     println!("{}", aim("two against one", rates[1] / rates[0], AIM));
+}
+
+/// One run in a process of its own, which may use so many cores.
+fn bound(workers: usize) -> Run {
+    let mut command = Command::new("taskset");
+    command.arg("--cpu-list").arg(format!("0-{}", workers - 1));
+    command.arg(std::env::current_exe().expect("this program"));
+    command.args(std::env::args().skip(1));
+    let output = command.arg("--only").arg(workers.to_string()).output();
+    let output = output.expect("taskset is there (util-linux)");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut numbers = told
+        .split_whitespace()
+        .map(|word| word.parse().expect("a number"));
+    let mut next = || numbers.next().expect("two numbers");
+    Run {
+        seconds: next(),
+        cpu_seconds: next(),
+    }
 }
 
 /// Bodies in chunks, each in an order of its own.
@@ -116,24 +152,25 @@ struct Run {
 }
 
 /// Through a new graph, until the last is decided.
-fn run(args: &Args, bodies: &[Vec<Bytes>], workers: usize) -> Run {
+fn run(args: &Args, bodies: Vec<Vec<Bytes>>, workers: usize) -> Run {
     let dir = tempfile::tempdir().expect("a directory");
     let store = SledStore::open(&dir.path().join("pages"), CACHE_BYTES).expect("a store");
     let pages = Pages::new(Arc::new(store));
     let graph = Graph::open(dir.path(), &pages, workers);
-    let cut: Vec<Snapshot> = bodies.iter().map(|body| graph.fetch(1, body)).collect();
-    let loaded = graph.decide(stored(&cut[0], 1));
+    let loaded = graph.decide(stored(graph.fetch(1, &bodies[0]), 1));
     assert_eq!(loaded.verdict, Verdict::Sealed);
-    let order = (1..cut.len()).chain((0..cut.len() - 1).rev()).cycle();
-    let mut waiting = 0;
     let used = || used("self").expect("as on Linux").cpu_seconds;
     let (since, before) = (clock::now(), used());
-    for (poll, at) in (2..).zip(order.take(args.snapshots)) {
+    let order = (1..bodies.len()).chain((0..bodies.len() - 1).rev()).cycle();
+    let order: Vec<usize> = order.take(args.snapshots).collect();
+    let mut waiting = 0;
+    for (poll, snapshot) in (2..).zip(read_ahead(bodies, order, workers)) {
         if waiting == AHEAD {
             assert_eq!(graph.outcome().verdict, Verdict::Sealed);
             waiting -= 1;
         }
-        graph.send(Arrival::Snapshot(stored(&cut[at], poll)));
+        let snapshot = snapshot.recv().expect("a reader sends what it reads");
+        graph.send(Arrival::Snapshot(stored(snapshot, poll)));
         waiting += 1;
     }
     for _ in 0..waiting {
@@ -147,7 +184,43 @@ fn run(args: &Args, bodies: &[Vec<Bytes>], workers: usize) -> Run {
     run
 }
 
-fn stored(cut: &Snapshot, poll: u64) -> Snapshot {
+/// Reads the bodies in this order on as many threads as there are workers; each snapshot comes by itself.
+fn read_ahead(
+    bodies: Vec<Vec<Bytes>>,
+    order: Vec<usize>,
+    workers: usize,
+) -> impl Iterator<Item = Receiver<Snapshot>> {
+    let bodies = Arc::new(bodies);
+    // Whose turn it is gets the next place; no more of them are read than may wait.
+    let (turns, readers) = sync_channel::<(usize, _)>(READ_AHEAD);
+    let readers = Arc::new(Mutex::new(readers));
+    for _ in 0..workers {
+        let (bodies, readers) = (bodies.clone(), readers.clone());
+        std::thread::spawn(move || {
+            let runtime = runtime();
+            loop {
+                let next = readers.lock().expect("no reader panics").recv();
+                let Ok((at, sender)) = next else { return };
+                let answer = runtime.block_on(answer(&bodies[at], None, workers));
+                let sender: std::sync::mpsc::SyncSender<Snapshot> = sender;
+                // Nobody waits when the run has failed.
+                drop(sender.send(snapshot(1, answer)));
+            }
+        });
+    }
+    let (places, received) = sync_channel(READ_AHEAD);
+    std::thread::spawn(move || {
+        for at in order {
+            let (sender, receiver) = sync_channel(1);
+            if turns.send((at, sender)).is_err() || places.send(receiver).is_err() {
+                return;
+            }
+        }
+    });
+    received.into_iter()
+}
+
+fn stored(snapshot: Snapshot, poll: u64) -> Snapshot {
     Snapshot {
         poll,
         polled_at: poll,
@@ -156,9 +229,8 @@ fn stored(cut: &Snapshot, poll: u64) -> Snapshot {
                 polled_at: poll,
                 name: None,
             },
-            strict: false,
             gone: Vec::new(),
         }),
-        ..cut.clone()
+        ..snapshot
     }
 }

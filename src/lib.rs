@@ -11,7 +11,7 @@
 //! * [`directory`], [`identity`], [`rules`], [`reserve`], [`scratch`]: what the local directory
 //!   holds and knows.
 //! * [`ledger`]: the journal's own thread.
-//! * [`dataflow`]: the graph: poll, extract, dedup, journal, remember, publish, archive, retire.
+//! * [`dataflow`]: the graph: poll, dedup, journal, remember, publish, archive, retire.
 //! * [`follower`]: what must learn of every sealed batch, and how.
 //! * [`io`]: everything outside the program.
 //! * [`republish`], [`reset`]: `state republish` and `state reset`.

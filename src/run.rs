@@ -88,7 +88,7 @@ pub fn run(
     let mut directory = ManuallyDrop::new(Directory::open(&config.data_dir)?);
     let ledger = directory.ledger.clone();
     let identity::Assigned { cells, gone } = identity::assign(config, &ledger)?;
-    let runtime = ManuallyDrop::new(runtime()?);
+    let runtime = ManuallyDrop::new(runtime(options.workers)?);
     phases.end("journal");
     let sinks = sinks::open(config, &directory, options, stop, &runtime)?;
     let Some(sinks) = sinks else {
@@ -149,7 +149,8 @@ pub fn run(
         inlet: &inlet,
         status,
         rounds: options.rounds,
-        seed: plan.seed,
+        plan: plan.clone(),
+        workers: options.workers,
     };
     let (mut outcomes, mut good, mut fault) = (outcomes, true, None);
     if let Some(work) = backfill {
@@ -274,17 +275,17 @@ fn start(
     })
 }
 
-/// Where requests are made.
+/// Where requests are made and answers are scanned, on so many threads.
 ///
 /// # Errors
 /// When there can be no thread for them.
-pub fn runtime() -> Result<Runtime, Fault> {
+pub fn runtime(threads: usize) -> Result<Runtime, Fault> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(threads)
         .thread_name("io")
         .enable_all()
         .build();
-    runtime.map_err(|error| Fault::failed(format!("cannot start the I/O thread: {error}")))
+    runtime.map_err(|error| Fault::failed(format!("cannot start the I/O threads: {error}")))
 }
 
 /// Where everything from outside enters the graph.

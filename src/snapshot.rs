@@ -1,6 +1,7 @@
 //! What passes between asking and deciding: snapshots one way, outcomes the other.
 //!
-//! `io` makes snapshots and never sees the dataflow; the dataflow sees bodies and never a client.
+//! `io` makes snapshots, of bodies that were read to their end and are sound (R3), and never sees the
+//! dataflow; the dataflow sees what it found and never a client.
 
 use std::sync::Arc;
 
@@ -9,13 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{CellId, KeyHash};
 use crate::config::Removed;
+use crate::io::json::extract::Counts;
 use crate::io::json::pointer::Pointer;
+use crate::io::json::scan::Scan;
 use crate::rules::Rules;
 
 /// Number of a poll within this process; answers of an abandoned poll are told apart by it (R1).
 pub type PollId = u64;
 
-/// What `extract` and `dedup` must know of a cell.
+/// What reading its snapshots and `dedup` must know of a cell.
 #[derive(Debug)]
 pub struct CellPlan {
     /// The cell's number in this directory.
@@ -63,6 +66,71 @@ pub struct Plan {
     pub rules: Arc<Rules>,
 }
 
+impl Plan {
+    /// How the snapshots of the cell at `index` are scanned, for so many workers.
+    #[must_use]
+    pub fn scan(&self, index: usize, workers: usize) -> Scan {
+        let cell = &self.cells[index];
+        Scan {
+            keys: cell.keys.clone(),
+            key_prefix: cell.key_prefix.clone(),
+            key_suffix: cell.key_suffix.clone(),
+            seed: self.seed,
+            workers,
+        }
+    }
+}
+
+/// Some entries of a snapshot, and what they are known by.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Whole entries separated by commas.
+    pub bytes: Bytes,
+    /// How many there are.
+    pub counts: Counts,
+    /// For each worker the entries whose keys it owns.
+    pub owned: Vec<Owned>,
+}
+
+/// The entries of a piece that one worker owns.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Owned {
+    /// What the entries are known by, in the order of the piece.
+    pub seen: Vec<Seen>,
+    /// Where they are, in the same order.
+    pub spans: Vec<Span>,
+}
+
+/// What a snapshot's entry is known by: 24 bytes without a gap.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Seen {
+    /// Key hash in two halves, the top half first: 8-byte alignment keeps it small.
+    pub hash: [u64; 2],
+    /// Fingerprint of the raw bytes.
+    pub raw: u64,
+}
+
+/// Where an entry of a piece is, and its key: 16 bytes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// Where the entry starts.
+    pub offset: u32,
+    /// How long it is.
+    pub length: u32,
+    /// Where in the entry the text of its key starts.
+    pub key_offset: u32,
+    /// How long the key is; 0: it is written with escapes.
+    pub key_length: u32,
+}
+
+impl Owned {
+    /// Memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (size_of_val(&*self.seen) + size_of_val(&*self.spans)) as u64
+    }
+}
+
 /// What a successful poll returned.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -74,8 +142,8 @@ pub struct Snapshot {
     pub complete: bool,
     /// When the last byte arrived (Unix ms).
     pub polled_at: u64,
-    /// Whole entries separated by commas, in the order they arrived.
-    pub pieces: Vec<Bytes>,
+    /// Its entries, in the order they arrived.
+    pub pieces: Vec<Piece>,
     /// Fact that takes effect with the seal, unless an entry was skipped or a removal is pending (R9).
     pub validators: Option<String>,
     /// Where it was stored, if nobody was asked for it: it gets an epoch of its own (R1).
@@ -87,8 +155,6 @@ pub struct Snapshot {
 pub struct Stored {
     /// How far its cell has come with it.
     pub place: Place,
-    /// If it cannot be used, no stored snapshot after it is.
-    pub strict: bool,
     /// Keys that it says are gone. One that it has an entry of is not.
     pub gone: Vec<KeyHash>,
 }

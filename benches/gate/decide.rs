@@ -1,4 +1,4 @@
-//! A poll, from the body's chunks to encoded batches: cut, extract and dedup on one worker.
+//! A poll, from the body's chunks to encoded batches: cut, scan and dedup on one worker.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use deltapoll::change::Epoch;
 use deltapoll::dataflow::dedup::misses::Misses;
 use deltapoll::dataflow::dedup::{SharedState, dedup};
-use deltapoll::dataflow::extract::extract;
-use deltapoll::dataflow::message::{Decided, Manifest, PollRef, Polled, PolledItem};
+use deltapoll::dataflow::message::{Decided, Polled, PolledItem};
+use deltapoll::dataflow::poll::parts;
 use deltapoll::io::json::cutter::{Cutter, PIECE_BYTES};
 use deltapoll::io::json::pointer::Pointer;
 use deltapoll::ledger::Ledger;
-use deltapoll::snapshot::Tally;
+use deltapoll::snapshot::{Piece, Snapshot, Tally};
 use deltapoll_state::journal::{Journal, Options};
 use deltapoll_state::pages::Pages;
 use deltapoll_state::range::Range;
@@ -27,7 +27,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 use timely::dataflow::{InputHandleVec, ProbeHandle};
 use timely::worker::Worker;
 
-use crate::graph::body::player_of;
+use crate::graph::body::{player_of, scan};
 use crate::graph::{SEED, Shape, chunks, plan};
 use crate::{ENTRIES, measured};
 
@@ -71,7 +71,7 @@ fn poll(changed: usize) {
     });
 }
 
-/// Extract and dedup on this thread.
+/// Dedup on this thread.
 struct Deciding {
     input: InputHandleVec<u64, Polled>,
     probe: ProbeHandle<u64>,
@@ -93,14 +93,13 @@ impl Deciding {
         let (kept, told) = (state.clone(), tally.clone());
         let probe = worker.dataflow::<u64, _, _>(|scope| {
             let polled = input.to_stream(scope);
-            let extracted = extract(polled, plan.clone());
             let misses = Misses::default();
-            let decided = dedup(extracted, plan, kept, misses, pages, unwritten.clone());
+            let decided = dedup(polled, plan, kept, misses, pages, unwritten.clone());
             let seen = decided.inspect(move |decided| match decided {
                 // As the journal does.
                 Decided::Batch(body) => drop(unwritten.fetch_sub(body.len(), Ordering::AcqRel)),
                 Decided::Share(share) => {
-                    *told.borrow_mut() = share.outcome.clone().expect("it is sound");
+                    *told.borrow_mut() = share.tally;
                 }
                 Decided::Closed => {}
             });
@@ -116,23 +115,19 @@ impl Deciding {
 
     /// From the chunks to the last encoded batch.
     fn decide(&mut self, worker: &mut Worker, epoch: u64, body: &[Bytes]) -> Tally {
-        let of = PollRef {
+        let snapshot = Snapshot {
             index: 0,
             poll: epoch,
-        };
-        let pieces = cut(body);
-        self.input.advance_to(epoch);
-        self.send(PolledItem::Manifest(Manifest {
-            of,
             complete: true,
-            gone: Vec::new(),
-            pieces: u32::try_from(pieces.len()).expect("a few"),
             polled_at: epoch,
+            pieces: pieces(body),
             validators: None,
-            place: None,
-        }));
-        for (number, bytes) in (0..).zip(pieces) {
-            self.send(PolledItem::Piece { of, number, bytes });
+            stored: None,
+        };
+        self.input.advance_to(epoch);
+        for part in parts(snapshot, 1) {
+            let item = PolledItem::Part(part);
+            self.input.send(Polled { to: 0, item });
         }
         self.input.advance_to(epoch + 1);
         while self.probe.less_equal(&epoch) {
@@ -140,19 +135,16 @@ impl Deciding {
         }
         *self.tally.borrow()
     }
-
-    fn send(&mut self, item: PolledItem) {
-        self.input.send(Polled { to: 0, item });
-    }
 }
 
-fn cut(body: &[Bytes]) -> Vec<Bytes> {
+fn pieces(body: &[Bytes]) -> Vec<Piece> {
+    let scan = scan(1);
     let records = Pointer::parse("/entries").expect("a pointer");
-    let mut cutter = Cutter::new(&records, PIECE_BYTES);
-    let mut pieces = Vec::new();
+    let mut cutter = Cutter::new(&records, PIECE_BYTES, &scan.keys);
+    let mut scanner = scan.begin();
     for chunk in body {
-        cutter.push(chunk, &mut pieces).expect("sound");
+        cutter.push(chunk, &mut scanner).expect("sound");
     }
-    cutter.finish(&mut pieces).expect("whole");
-    pieces
+    cutter.finish().expect("whole");
+    scanner.finish()
 }

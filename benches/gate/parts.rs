@@ -32,7 +32,7 @@ pub fn same_bytes() {
     let players: Vec<String> = (0..ENTRIES).map(player).collect();
     let body = chunks(&players);
     let runtime = runtime();
-    let read = |known: Option<&Validators>| runtime.block_on(answer(&body, known));
+    let read = |known: Option<&Validators>| runtime.block_on(answer(&body, known, 1));
     let Answer::Body { validators, .. } = read(None) else {
         panic!("a body");
     };

@@ -7,6 +7,7 @@ use deltapoll::io::http::answer::{Answer, Reading, read};
 use deltapoll::io::http::budget::Budget;
 use deltapoll::io::http::validators::Validators;
 use deltapoll::io::json::pointer::Pointer;
+use deltapoll::io::json::scan::Scan;
 
 /// Of all hashes, and of what is random.
 pub const SEED: u64 = 7;
@@ -39,21 +40,33 @@ pub fn chunks(players: &[String]) -> Vec<Bytes> {
         .collect()
 }
 
-/// Reads an answer with this body; `known`: of the last one, whose bytes are expected again.
-pub async fn answer(body: &[Bytes], known: Option<&Validators>) -> Answer {
+/// Reads an answer with this body, scanned for so many workers; `known`: of the last one, whose bytes
+/// are expected again.
+pub async fn answer(body: &[Bytes], known: Option<&Validators>, workers: usize) -> Answer {
     let chunks: Vec<Result<Bytes, std::io::Error>> = body.iter().cloned().map(Ok).collect();
     let chunks = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
     let reading = Reading {
         records: Pointer::parse("/entries").expect("a pointer"),
+        scan: scan(workers),
         body_max: BODY_MAX,
         timeout: Duration::from_secs(600),
-        seed: SEED,
         config: 1,
     };
     let mut reservation = Budget::new(BODY_MAX).reserve(0).await;
     let response = axum::http::Response::new(chunks);
     let same = known.is_some();
     read(response.into(), &reading, known, same, &mut reservation).await
+}
+
+/// What entries are known by.
+pub fn scan(workers: usize) -> Scan {
+    Scan {
+        keys: vec![Pointer::parse("/puuid").expect("a pointer")],
+        key_prefix: "kr:".into(),
+        key_suffix: String::new(),
+        seed: SEED,
+        workers,
+    }
 }
 
 /// Where answers are read: on the thread that asks.

@@ -22,7 +22,6 @@ use deltapoll::dataflow::{Alone, Common, start};
 use deltapoll::fault::Fault;
 use deltapoll::follower::{Facts, Follower};
 use deltapoll::io::http::answer::Answer;
-use deltapoll::io::json::pointer::Pointer;
 use deltapoll::ledger::Ledger;
 use deltapoll::rules::Rules;
 use deltapoll::snapshot::{CellPlan, Outcome, Plan, Snapshot};
@@ -61,6 +60,7 @@ impl Default for Shape {
 /// The real graph, with a follower that takes everything as published.
 pub struct Graph {
     runtime: tokio::runtime::Runtime,
+    workers: usize,
     arrivals: Sender<Arrival>,
     waker: Waker,
     outcomes: Receiver<Outcome>,
@@ -144,6 +144,7 @@ impl Graph {
         let waker = waker.recv_timeout(PATIENCE).expect("the graph starts");
         Graph {
             runtime: body::runtime(),
+            workers,
             arrivals,
             waker,
             outcomes,
@@ -160,7 +161,11 @@ impl Graph {
 
     /// From the answer to the snapshot.
     pub fn fetch(&self, poll: u64, body: &[Bytes]) -> Snapshot {
-        snapshot(poll, self.runtime.block_on(body::answer(body, None)))
+        snapshot(
+            poll,
+            self.runtime
+                .block_on(body::answer(body, None, self.workers)),
+        )
     }
 
     /// From the snapshot to the outcome.
@@ -232,15 +237,16 @@ impl Follower for Published {
 }
 
 pub fn plan(facts: &dyn Facts, shape: &Shape) -> Plan {
+    let scan = body::scan(1);
     let cell = CellPlan {
         id: CellId(1),
         source: "league".into(),
         label: String::new(),
         topic: shape.topic.clone(),
         partitions: shape.partitions,
-        key_prefix: "kr:".into(),
-        key_suffix: String::new(),
-        keys: vec![Pointer::parse("/puuid").expect("a pointer")],
+        key_prefix: scan.key_prefix,
+        key_suffix: scan.key_suffix,
+        keys: scan.keys,
         rule: Rules::number(facts, &[]).expect("a rule"),
         removed: Removed::Tombstone,
         removed_after: 2,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Semaphore, watch};
@@ -12,6 +13,7 @@ use crate::change::KeyHash;
 use crate::fault::Fault;
 use crate::io::http::budget::{Budget, Reservation};
 use crate::io::http::schedule::GATE_PAUSE;
+use crate::io::json::scan::Scan;
 use crate::snapshot::Place;
 
 use super::archive::epochs::{Epochs, Found};
@@ -60,7 +62,9 @@ pub struct Begun {
 pub struct Admission {
     /// How files are read.
     pub reading: Arc<Reading>,
-    /// Files that are read at a time.
+    /// What entries are known by, by the cell's place among all.
+    pub scans: Vec<Arc<Scan>>,
+    /// Snapshots that are read at a time.
     pub readers: Arc<Semaphore>,
     /// Memory.
     pub budget: Budget,
@@ -113,14 +117,14 @@ impl Admission {
             let turn = self.readers.clone().acquire_owned().await;
             let turn = turn.expect("it is never closed");
             let (location, form) = (input.location.clone(), input.form);
-            let reading = self.reading.clone();
+            let (reading, scan) = (self.reading.clone(), self.scans[input.index].clone());
             let reading = spawn_blocking(move || {
                 let _turn = turn;
                 let mut reservation = reservation;
                 let runtime = Handle::current();
                 let cut = open(&location).and_then(|file| {
                     let grow = |bytes| runtime.block_on(reservation.grow_to(bytes));
-                    read::read(file, form, &reading, grow)
+                    read::read(file, form, &reading, &scan, grow)
                 });
                 (cut, reservation)
             });
@@ -142,9 +146,17 @@ impl Admission {
             let begun = match next {
                 Ok(None) => return,
                 Ok(Some(found)) => {
-                    let reservation = self.budget.reserve(found.bytes).await;
-                    let (item, cut) = found.into();
-                    let reading = tokio::spawn(async { (Ok(cut), reservation) });
+                    let mut reservation = self.budget.reserve(found.bytes).await;
+                    let scan = self.scans[found.index].clone();
+                    let (item, pieces, bytes) = found.into();
+                    let turn = self.readers.clone().acquire_owned().await;
+                    let turn = turn.expect("it is never closed");
+                    let reading = spawn_blocking(move || {
+                        let _turn = turn;
+                        let runtime = Handle::current();
+                        let grow = |bytes| runtime.block_on(reservation.grow_to(bytes));
+                        (Cut::scan(pieces, bytes, &scan, grow), reservation)
+                    });
                     Ok(Begun { item, reading })
                 }
                 Err(reason) => Err(Fault::failed(reason)),
@@ -179,8 +191,8 @@ impl From<Input> for Item {
     }
 }
 
-impl From<Found> for (Item, Cut) {
-    fn from(found: Found) -> (Item, Cut) {
+impl From<Found> for (Item, Vec<Bytes>, u64) {
+    fn from(found: Found) -> (Item, Vec<Bytes>, u64) {
         let item = Item {
             index: found.index,
             polled_at: found.polled_at,
@@ -190,7 +202,6 @@ impl From<Found> for (Item, Cut) {
             gone: found.gone,
             shown: found.shown,
         };
-        let (pieces, bytes) = (found.pieces, found.bytes);
-        (item, Cut { pieces, bytes })
+        (item, found.pieces, found.bytes)
     }
 }

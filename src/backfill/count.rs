@@ -10,6 +10,7 @@ use crate::config::secret;
 use crate::fault::Fault;
 use crate::io::json::extract;
 use crate::io::json::pointer::Pointer;
+use crate::io::json::scan::Scan;
 
 use super::archive::Archive;
 use super::inputs::{Input, Inputs};
@@ -62,8 +63,14 @@ pub fn count(
             records: parse(&source.records)?,
             body_max: config.limits.body_max.0,
         };
-        let keys: Vec<Pointer> = source.key.iter().map(parse).collect::<Result<_, _>>()?;
-        readings.insert(name.as_str(), (reading, keys));
+        let scan = Scan {
+            keys: source.key.iter().map(parse).collect::<Result<_, _>>()?,
+            key_prefix: String::new(),
+            key_suffix: String::new(),
+            seed: 0,
+            workers: 1,
+        };
+        readings.insert(name.as_str(), (reading, scan));
     }
     let counted: Mutex<Counts> = Mutex::default();
     let next = AtomicUsize::new(0);
@@ -73,8 +80,8 @@ pub fn count(
                 return;
             };
             let cell = &cells[file.index];
-            let (reading, keys) = &readings[cell.source.as_str()];
-            let found = look(file, reading, keys);
+            let (reading, scan) = &readings[cell.source.as_str()];
+            let found = look(file, reading, scan);
             let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
             let of = (cell.source.clone(), cell.label.clone());
             let counted = counted.entry(of).or_default();
@@ -113,20 +120,11 @@ fn archived(archive: Archive, cells: &[Cell], stop: &AtomicBool) -> Result<Count
     Ok(counts)
 }
 
-fn look(
-    file: &Input,
-    reading: &Reading,
-    keys: &[Pointer],
-) -> Result<(u64, extract::Counts), String> {
+fn look(file: &Input, reading: &Reading, scan: &Scan) -> Result<(u64, extract::Counts), String> {
     let opened = open(&file.location)?;
-    let cut = read::read(opened, file.form, reading, |_| ())?;
+    let cut = read::read(opened, file.form, reading, scan, |_| ())?;
     let mut counts = extract::Counts::default();
-    for (number, piece) in cut.pieces.iter().enumerate() {
-        let found = extract::scan(piece, keys, |_| ());
-        let found = found.map_err(|what| format!("piece {number}: {what}"))?;
-        counts.entries += found.entries;
-        counts.keyless += found.keyless;
-    }
+    cut.pieces.iter().for_each(|piece| counts.add(piece.counts));
     Ok((cut.bytes, counts))
 }
 

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::secret;
 use crate::fault::Fault;
 use crate::io::http::budget::{Budget, Reservation};
+use crate::io::json::scan::Scan;
 use crate::snapshot::{Outcome, PollId, Snapshot, Stored, Verdict};
 use crate::status::{Polled, Status};
 
@@ -34,6 +35,8 @@ pub struct Feed {
     pub stock: Stock,
     /// How files are read.
     pub reading: Reading,
+    /// What entries are known by, by the cell's place in the plan.
+    pub scans: Vec<Arc<Scan>>,
     /// Files that are read at a time.
     pub readers: usize,
     /// Memory that may be used, in bytes.
@@ -64,6 +67,18 @@ pub struct Fed {
     pub outcomes: Vec<UnboundedReceiver<Outcome>>,
 }
 
+/// What was read, in its order.
+enum Entered {
+    Snapshot(Waiting),
+    /// A file that cannot be used, and is set aside.
+    Bad {
+        shown: String,
+        /// Bytes as they are stored.
+        size: u64,
+        reason: String,
+    },
+}
+
 /// A snapshot in the graph.
 struct Waiting {
     index: usize,
@@ -71,8 +86,6 @@ struct Waiting {
     /// Bytes that were read for it, as they are stored.
     size: u64,
     bytes: u64,
-    /// What it is, for people.
-    shown: String,
     /// Given back when the outcome is there.
     reservation: Reservation,
 }
@@ -84,7 +97,6 @@ impl Waiting {
         cut: Cut,
         reservation: Reservation,
         complete: bool,
-        strict: bool,
     ) -> (Waiting, Snapshot) {
         let snapshot = Snapshot {
             index: item.index,
@@ -95,7 +107,6 @@ impl Waiting {
             validators: None,
             stored: Some(Stored {
                 place: item.place,
-                strict,
                 gone: item.gone,
             }),
         };
@@ -104,7 +115,6 @@ impl Waiting {
             poll,
             size: item.size,
             bytes: cut.bytes,
-            shown: item.shown,
             reservation,
         };
         (waiting, snapshot)
@@ -119,10 +129,11 @@ impl Feed {
         let (of, total) = (self.stock.snapshots(), self.stock.bytes());
         let strict = self.on_bad == OnBad::Stop;
         let (begin, mut begun) = mpsc::channel::<Result<Begun, Fault>>(AHEAD);
-        let (enter, entered) = mpsc::channel::<Waiting>(AHEAD);
+        let (enter, entered) = mpsc::channel::<Entered>(AHEAD);
         let Feed {
             stock,
             reading,
+            scans,
             readers,
             staging,
             room,
@@ -135,6 +146,7 @@ impl Feed {
         } = self;
         let admission = Admission {
             reading: Arc::new(reading),
+            scans,
             readers: Arc::new(Semaphore::new(readers)),
             budget: Budget::new(staging.min(AHEAD_BYTES)),
             room,
@@ -154,7 +166,6 @@ impl Feed {
         };
         let waiting = tokio::spawn(told.collect(entered, outcomes));
         let mut fault = None;
-        let mut unreadable = 0;
         let mut poll = 0;
         while let Some(next) = begun.recv().await {
             let Begun { item, reading } = match next {
@@ -170,23 +181,29 @@ impl Feed {
             }
             let cut = match cut {
                 Ok(cut) => cut,
-                Err(reason) => match bad.take(&item.shown, &reason) {
-                    Ok(()) => {
-                        unreadable += 1;
-                        continue;
-                    }
-                    Err(stopped) => {
-                        fault = Some(stopped);
+                Err(reason) if bad.strict => {
+                    fault = Some(stopped_at(&item.shown, &reason));
+                    break;
+                }
+                Err(reason) => {
+                    // It is listed when its turn comes: a run that ends before that meets it again.
+                    let (shown, size) = (item.shown, item.size);
+                    let entering = Entered::Bad {
+                        shown,
+                        size,
+                        reason,
+                    };
+                    if enter.send(entering).await.is_err() {
                         break;
                     }
-                },
+                    continue;
+                }
             };
             poll += 1;
-            let (entering, snapshot) =
-                Waiting::begin(poll, item, cut, reservation, complete, strict);
+            let (entering, snapshot) = Waiting::begin(poll, item, cut, reservation, complete);
             // IMPORTANT: whoever waits for the outcome is told first; when nobody waits any more, nothing
             // more is handed in.
-            if enter.send(entering).await.is_err() {
+            if enter.send(Entered::Snapshot(entering)).await.is_err() {
                 break;
             }
             hand_in(snapshot);
@@ -195,7 +212,6 @@ impl Feed {
         admitting.abort();
         let (mut done, failed, outcomes) = waiting.await.expect("a panic ends the process");
         done.of = of;
-        done.bad += unreadable;
         done.took = clock::now().duration_since(since);
         Fed {
             done,
@@ -216,18 +232,20 @@ impl Bad {
     /// Sets it aside.
     ///
     /// # Errors
-    /// Where it is to stop there, or the list cannot be written.
+    /// Where the list cannot be written.
     fn take(&self, file: &str, reason: &str) -> Result<(), Fault> {
-        if self.strict {
-            return Err(Fault::failed(format!(
-                "{file}: {}; what came before it is sealed: mend it, or go on without it with \
-                 --bad-files set-aside",
-                secret::redact(reason)
-            )));
-        }
         tracing::warn!("{file} is set aside: {}", secret::redact(reason));
         self.letters.add(file, reason)
     }
+}
+
+/// Says that nothing after this file is read.
+fn stopped_at(file: &str, reason: &str) -> Fault {
+    Fault::failed(format!(
+        "{file}: {}; what came before it is sealed: mend it, or go on without it with \
+         --bad-files set-aside",
+        secret::redact(reason)
+    ))
 }
 
 /// Waits for outcomes.
@@ -243,14 +261,30 @@ type Collected = (Done, Option<Fault>, Vec<UnboundedReceiver<Outcome>>);
 impl Told {
     async fn collect(
         mut self,
-        mut entered: mpsc::Receiver<Waiting>,
+        mut entered: mpsc::Receiver<Entered>,
         mut outcomes: Vec<UnboundedReceiver<Outcome>>,
     ) -> Collected {
         let mut done = Done::default();
         let mut fault = None;
         // What found nothing to seal does not wait for the fsync of those before it.
         let mut early = BTreeMap::new();
-        while let Some(waiting) = entered.recv().await {
+        while let Some(entered) = entered.recv().await {
+            let waiting = match entered {
+                Entered::Snapshot(waiting) => waiting,
+                Entered::Bad {
+                    shown,
+                    size,
+                    reason,
+                } => {
+                    if let Err(stopped) = self.bad.take(&shown, &reason) {
+                        fault = Some(stopped);
+                        break;
+                    }
+                    done.bad += 1;
+                    self.progress.advance(size, &done);
+                    continue;
+                }
+            };
             let outcome = loop {
                 if let Some(outcome) = early.remove(&waiting.poll) {
                     break Some(outcome);
@@ -267,22 +301,11 @@ impl Told {
             let Some(outcome) = outcome else { break };
             drop(waiting.reservation);
             self.progress.advance(waiting.size, &done);
-            match outcome.verdict {
-                Verdict::Failed(reason) => match self.bad.take(&waiting.shown, &reason) {
-                    Ok(()) => done.bad += 1,
-                    Err(stopped) => {
-                        fault = Some(stopped);
-                        break;
-                    }
-                },
-                verdict => {
-                    done.snapshots += 1;
-                    done.unchanged += u64::from(verdict == Verdict::Unchanged);
-                    done.bytes += waiting.bytes;
-                    done.tally.add(&outcome.tally);
-                    (self.status).polled(waiting.index, Polled::Stored(outcome.tally));
-                }
-            }
+            done.snapshots += 1;
+            done.unchanged += u64::from(outcome.verdict == Verdict::Unchanged);
+            done.bytes += waiting.bytes;
+            done.tally.add(&outcome.tally);
+            (self.status).polled(waiting.index, Polled::Stored(outcome.tally));
         }
         (done, fault, outcomes)
     }

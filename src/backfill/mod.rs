@@ -9,7 +9,7 @@
 //! * [`pattern`]: what names say: cell and time.
 //! * [`places`]: where they are stored, and what is there.
 //! * [`inputs`]: which snapshots there are, in which order.
-//! * [`read`]: a file, decompressed and cut into pieces.
+//! * [`read`]: a file, decompressed, cut into pieces and scanned.
 //! * [`avro`]: the entries of an Avro object file.
 //! * [`archive`]: the changes in an archive of ours, epoch by epoch.
 //! * [`ahead`]: reading ahead, in order, within the memory that is allowed.

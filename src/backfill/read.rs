@@ -1,4 +1,4 @@
-//! From a stored file to pieces: decompressed and cut as an answer would be.
+//! From a stored file to pieces: decompressed, cut and scanned as an answer would be.
 //!
 //! What a file is made of is seen from its first bytes, not from its name. A file that ends early, in
 //! whatever layer, is refused whole (G4).
@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 use crate::io::json::cutter::{Cutter, PIECE_BYTES};
 use crate::io::json::pointer::Pointer;
+use crate::io::json::scan::{Scan, Scanner};
+use crate::snapshot::Piece;
 
 use super::avro;
 
@@ -66,13 +68,13 @@ pub struct Reading {
 /// A file that was read.
 #[derive(Debug)]
 pub struct Cut {
-    /// Whole entries, in order.
-    pub pieces: Vec<Bytes>,
+    /// Its entries, in order.
+    pub pieces: Vec<Piece>,
     /// Bytes, after decompression.
     pub bytes: u64,
 }
 
-/// Reads `file` to its end; `grow` is told how many bytes there are so far, and may wait.
+/// Reads `file` to its end; `grow` is told how much memory it takes so far, and may wait.
 ///
 /// # Errors
 /// Why the file cannot be used.
@@ -80,11 +82,15 @@ pub fn read(
     file: impl Read,
     form: Form,
     reading: &Reading,
+    scan: &Scan,
     mut grow: impl FnMut(u64),
 ) -> Result<Cut, String> {
     let mut file = opened(file).map_err(failed)?;
     let mut into = match form {
-        Form::Json => Into::Answer(Box::new(Cutter::new(&reading.records, PIECE_BYTES))),
+        Form::Json => {
+            let cutter = Cutter::new(&reading.records, PIECE_BYTES, &scan.keys);
+            Into::Answer(Box::new(cutter))
+        }
         Form::Lines => Into::Lines(Lines::default()),
         Form::Avro => {
             let mut bytes = 0;
@@ -92,13 +98,11 @@ pub fn read(
                 bytes = so_far;
                 grow(so_far);
             })?;
-            return Ok(Cut { pieces, bytes });
+            return Cut::scan(pieces, bytes, scan, grow);
         }
     };
-    let mut cut = Cut {
-        pieces: Vec::new(),
-        bytes: 0,
-    };
+    let mut scanner = scan.begin();
+    let mut bytes = 0;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let length = match file.read(&mut chunk) {
@@ -107,15 +111,42 @@ pub fn read(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed(error)),
         };
-        cut.bytes += length as u64;
-        if cut.bytes > reading.body_max {
+        bytes += length as u64;
+        if bytes > reading.body_max {
             return Err(too_long(reading.body_max));
         }
-        grow(cut.bytes);
-        into.push(&chunk[..length], &mut cut.pieces)?;
+        grow(bytes + scanner.bytes());
+        into.push(&chunk[..length], &mut scanner)?;
     }
-    into.finish(&mut cut.pieces)?;
-    Ok(cut)
+    into.finish(&mut scanner)?;
+    grow(bytes + scanner.bytes());
+    Ok(Cut {
+        pieces: scanner.finish(),
+        bytes,
+    })
+}
+
+impl Cut {
+    /// Scans what was cut in another way, `bytes` of it in all; `grow` as for [`read`].
+    ///
+    /// # Errors
+    /// Which piece is malformed, and where.
+    pub fn scan(
+        pieces: Vec<Bytes>,
+        bytes: u64,
+        scan: &Scan,
+        mut grow: impl FnMut(u64),
+    ) -> Result<Cut, String> {
+        let mut scanner = scan.begin();
+        for piece in pieces {
+            scanner.take(piece)?;
+            grow(bytes + scanner.bytes());
+        }
+        Ok(Cut {
+            pieces: scanner.finish(),
+            bytes,
+        })
+    }
 }
 
 /// The file's content, decompressed.
@@ -148,35 +179,29 @@ fn failed(error: io::Error) -> String {
     }
 }
 
-enum Into {
-    Answer(Box<Cutter>),
+enum Into<'s> {
+    Answer(Box<Cutter<'s>>),
     Lines(Lines),
 }
 
-impl Into {
-    fn push(&mut self, chunk: &[u8], pieces: &mut Vec<Bytes>) -> Result<(), String> {
+impl Into<'_> {
+    fn push(&mut self, chunk: &[u8], into: &mut Scanner<'_>) -> Result<(), String> {
         match self {
-            Into::Answer(cutter) => cutter.push(chunk, pieces).map_err(|what| what.to_string()),
-            Into::Lines(lines) => {
-                lines.push(chunk, pieces);
-                Ok(())
-            }
+            Into::Answer(cutter) => cutter.push(chunk, into).map_err(|what| what.to_string()),
+            Into::Lines(lines) => lines.push(chunk, into),
         }
     }
 
-    fn finish(self, pieces: &mut Vec<Bytes>) -> Result<(), String> {
+    fn finish(self, into: &mut Scanner<'_>) -> Result<(), String> {
         match self {
-            Into::Answer(cutter) => cutter.finish(pieces).map_err(|what| what.to_string()),
-            Into::Lines(lines) => {
-                lines.finish(pieces);
-                Ok(())
-            }
+            Into::Answer(cutter) => cutter.finish().map_err(|what| what.to_string()),
+            Into::Lines(lines) => lines.finish(into),
         }
     }
 }
 
 /// Lines on their way into pieces: what separates entries there is a comma. Whether a line is an entry
-/// is checked where pieces are.
+/// is checked piece by piece.
 #[derive(Default)]
 struct Lines {
     piece: Vec<u8>,
@@ -187,40 +212,43 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, chunk: &[u8], pieces: &mut Vec<Bytes>) {
+    fn push(&mut self, chunk: &[u8], into: &mut Scanner<'_>) -> Result<(), String> {
         let mut from = 0;
         for end in memchr::memchr_iter(b'\n', chunk) {
             self.piece.extend_from_slice(&chunk[from..end]);
-            self.end_line(pieces);
+            self.end_line(into)?;
             from = end + 1;
         }
         self.piece.extend_from_slice(&chunk[from..]);
+        Ok(())
     }
 
-    fn end_line(&mut self, pieces: &mut Vec<Bytes>) {
+    fn end_line(&mut self, into: &mut Scanner<'_>) -> Result<(), String> {
         if self.piece[self.text..].trim_ascii().is_empty() {
             self.piece.truncate(self.line);
         }
         if self.piece.len() >= PIECE_BYTES {
-            self.end_piece(pieces);
+            self.end_piece(into)?;
         }
         self.line = self.piece.len();
         if self.line > 0 {
             self.piece.push(b',');
         }
         self.text = self.piece.len();
+        Ok(())
     }
 
-    fn finish(mut self, pieces: &mut Vec<Bytes>) {
-        self.end_line(pieces);
+    fn finish(mut self, into: &mut Scanner<'_>) -> Result<(), String> {
+        self.end_line(into)?;
         self.piece.truncate(self.line);
-        if !self.piece.is_empty() {
-            self.end_piece(pieces);
+        match self.piece.is_empty() {
+            true => Ok(()),
+            false => self.end_piece(into),
         }
     }
 
-    fn end_piece(&mut self, pieces: &mut Vec<Bytes>) {
-        pieces.push(std::mem::take(&mut self.piece).into());
+    fn end_piece(&mut self, into: &mut Scanner<'_>) -> Result<(), String> {
+        into.take(std::mem::take(&mut self.piece).into())
     }
 }
 
@@ -237,12 +265,22 @@ mod tests {
         }
     }
 
+    fn scan() -> Scan {
+        Scan {
+            keys: vec![Pointer::parse("/a").unwrap()],
+            key_prefix: String::new(),
+            key_suffix: String::new(),
+            seed: 7,
+            workers: 1,
+        }
+    }
+
     fn text(bytes: &[u8], form: Form) -> Result<String, String> {
-        let cut = read(bytes, form, &reading(), |_| ())?;
+        let cut = read(bytes, form, &reading(), &scan(), |_| ())?;
         let pieces: Vec<_> = cut
             .pieces
             .iter()
-            .map(|p| String::from_utf8_lossy(p))
+            .map(|p| String::from_utf8_lossy(&p.bytes))
             .collect();
         Ok(pieces.join("|"))
     }
@@ -273,8 +311,6 @@ mod tests {
             ("{\"a\":1}\r\n\r\n \n{\"b\":2}", "{\"a\":1}\r,{\"b\":2}"),
             ("\n\n", ""),
             ("", ""),
-            ("{\"a\"", "{\"a\""),
-            ("{\"a\":1},\n", "{\"a\":1},"),
         ] {
             assert_eq!(
                 text(lines.as_bytes(), Form::Lines).unwrap(),
@@ -282,13 +318,20 @@ mod tests {
                 "{lines:?}"
             );
         }
+        for (lines, told) in [
+            ("{\"a\"", "within an entry"),
+            ("{\"a\":1},\n", "a comma without an entry"),
+        ] {
+            let error = text(lines.as_bytes(), Form::Lines).unwrap_err();
+            assert!(error.contains(told), "{lines:?}: {error}");
+        }
         let many = "{\"key\":\"0123456789\"}\n".repeat(40_000);
-        let cut = read(many.as_bytes(), Form::Lines, &reading(), |_| ()).unwrap();
+        let cut = read(many.as_bytes(), Form::Lines, &reading(), &scan(), |_| ()).unwrap();
         assert!(cut.pieces.len() > 1);
         let back = cut
             .pieces
             .iter()
-            .map(|p| String::from_utf8_lossy(p).replace(',', "\n"));
+            .map(|p| String::from_utf8_lossy(&p.bytes).replace(',', "\n"));
         assert_eq!(back.collect::<Vec<_>>().join("\n") + "\n", many);
     }
 

@@ -83,7 +83,7 @@ pub struct Args {
 pub fn run(config: &Config, args: &Args, workers: usize, call: &str) -> Result<ExitCode, Fault> {
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let runtime = run::runtime()?;
+    let runtime = run::runtime(1)?;
     let found = inputs::find(
         config,
         args.source.as_deref(),

@@ -15,6 +15,7 @@ use crate::io::http::answer::Reading;
 use crate::io::http::client;
 use crate::io::http::probe::{self, Found, Probe};
 use crate::io::json::pointer::Pointer;
+use crate::io::json::scan::Scan;
 use crate::io::kafka::look::{self, Seen};
 
 /// More cells of one source are counted, not listed.
@@ -85,14 +86,17 @@ fn first_cell(config: &Config, name: &str, source: &Source) -> Result<Probe, Fau
         headers: source.headers.clone().into_iter().collect(),
         reading: Reading {
             records: parse(&source.records)?,
+            scan: Scan {
+                keys: source.key.iter().map(parse).collect::<Result<_, _>>()?,
+                key_prefix: cell.key_prefix,
+                key_suffix: cell.key_suffix,
+                seed: 0,
+                workers: 1,
+            },
             body_max: config.limits.body_max.0,
             timeout: client::ANSWER_TIMEOUT,
-            seed: 0,
             config: 0,
         },
-        keys: source.key.iter().map(parse).collect::<Result<_, _>>()?,
-        key_prefix: cell.key_prefix,
-        key_suffix: cell.key_suffix,
     })
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Batches are handed to the journal's thread as they come (one epoch is decided at a time, so its
 //! frames are contiguous, R12); the last one is held back until the frontier has passed the epoch and
-//! carries the facts that change with it: validators, and how far each cell has come. An epoch without changes touches neither the journal nor
-//! the disk. What is sealed goes on as a mark, at the epoch that it ends; every poll gets its outcome,
-//! once, when it is sealed, unchanged or not used (R1).
+//! carries the facts that change with it: validators, and how far each cell has come. An epoch without
+//! changes touches neither the journal nor the disk. What is sealed goes on as a mark, at the epoch that it
+//! ends; every poll gets its outcome, once, when it is sealed or unchanged (R1).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,12 +56,12 @@ pub fn validators_fact(cell: crate::change::CellId) -> String {
     format!("validators/{}", cell.0)
 }
 
-/// Builds the operator; `sealing` is there on worker 0 only. `next` is told that an epoch is decided, and
-/// whether a snapshot of it could not be used: `poll` may release the next.
+/// Builds the operator; `sealing` is there on worker 0 only. `next` is called when an epoch is
+/// decided: `poll` may release the next.
 pub fn journal<'scope>(
     decided: StreamVec<'scope, u64, Decided>,
     sealing: Option<Sealing>,
-    next: impl Fn(Epoch, bool) + 'static,
+    next: impl Fn() + 'static,
 ) -> StreamVec<'scope, u64, Mark> {
     let scope = decided.scope();
     let workers = scope.peers();
@@ -118,7 +118,6 @@ struct Open {
 struct Shares {
     workers: usize,
     tally: Tally,
-    failed: Option<String>,
     validators: Option<String>,
     place: Option<String>,
 }
@@ -167,16 +166,15 @@ impl Journal {
         assert!(self.open.len() == 1, "one epoch is decided at a time");
     }
 
-    fn finish(&mut self, passed: impl Fn(u64) -> bool, next: &impl Fn(Epoch, bool)) {
+    fn finish(&mut self, passed: impl Fn(u64) -> bool, next: &impl Fn()) {
         while let Some(entry) = self.open.first_entry() {
             let epoch = *entry.key();
             if !passed(epoch) {
                 break;
             }
             let open = entry.remove();
-            let failed = open.shares.values().any(|shares| shares.failed.is_some());
             self.finish_epoch(Epoch(epoch), open);
-            next(Epoch(epoch), failed);
+            next();
         }
     }
 
@@ -192,7 +190,8 @@ impl Journal {
             );
             let cell = &sealing.plan.cells[of.index];
             facts.extend(shares.validators_change(validators_fact(cell.id), &sealing.ledger));
-            facts.extend(shares.place_change(Place::fact(cell.id)));
+            // How far the cell has come.
+            facts.push((Place::fact(cell.id), shares.place.clone()));
             outcomes.push(shares.outcome(of));
         }
         match open.held {
@@ -249,46 +248,28 @@ impl Journal {
 impl Shares {
     fn add(&mut self, share: Share) {
         self.workers += 1;
-        match share.outcome {
-            Ok(tally) => self.tally.add(&tally),
-            Err(reason) => self.failed = Some(reason),
-        }
+        self.tally.add(&share.tally);
         self.validators = self.validators.take().or(share.validators);
         self.place = self.place.take().or(share.place);
     }
 
     /// How the cell's validators change with the epoch, if they do (R9).
     fn validators_change(&self, fact: String, facts: &Ledger) -> Option<FactChange> {
-        if self.failed.is_some() {
-            return None;
-        }
         let describes = validates(&self.tally) || fail::broken("r09");
         let new = self.validators.clone().filter(|_| describes);
         (facts.get(&fact) != new).then_some((fact, new))
     }
 
-    /// How far the cell has come, if the snapshot was used.
-    fn place_change(&self, fact: String) -> Option<FactChange> {
-        let used = self.failed.is_none();
-        used.then(|| (fact, self.place.clone()))
-    }
-
     fn outcome(self, of: PollRef) -> Outcome {
-        let verdict = match self.failed {
-            Some(reason) => Verdict::Failed(reason),
-            None if self.tally.changes() > 0 => Verdict::Sealed,
-            None => Verdict::Unchanged,
-        };
-        let tally = if matches!(verdict, Verdict::Failed(_)) {
-            Tally::default()
-        } else {
-            self.tally
+        let verdict = match self.tally.changes() {
+            0 => Verdict::Unchanged,
+            _ => Verdict::Sealed,
         };
         Outcome {
             index: of.index,
             poll: of.poll,
             verdict,
-            tally,
+            tally: self.tally,
         }
     }
 }

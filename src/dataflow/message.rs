@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use deltapoll_state::journal::Sealed;
 
-use crate::change::{Epoch, Seq};
-use crate::snapshot::{PollId, Snapshot, Tally};
+use crate::change::Seq;
+use crate::io::json::extract::Counts;
+use crate::snapshot::{Owned, PollId, Snapshot, Tally};
 
 /// To `poll`, from outside the graph.
 #[derive(Debug)]
@@ -15,17 +16,12 @@ pub enum Arrival {
     /// A poll succeeded.
     Snapshot(Snapshot),
     /// The epoch in the graph is decided and handed to the journal: the next may come.
-    Decided {
-        /// Which.
-        epoch: Epoch,
-        /// Whether a snapshot of it could not be used.
-        failed: bool,
-    },
+    Decided,
     /// No snapshot comes after this: save what is in memory and say so.
     Close,
 }
 
-/// From `poll` to `extract`, on worker `to`.
+/// From `poll` to `dedup`, on worker `to`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Polled {
     /// The worker that this goes to.
@@ -38,16 +34,7 @@ pub struct Polled {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum PolledItem {
     /// Goes to every worker, once per snapshot (R3).
-    Manifest(Manifest),
-    /// Whole entries of a snapshot.
-    Piece {
-        /// The snapshot's cell and poll.
-        of: PollRef,
-        /// Place of the piece in the snapshot, from 0.
-        number: u32,
-        /// The entries, separated by commas.
-        bytes: Bytes,
-    },
+    Part(Part),
     /// The last message of all.
     Close,
 }
@@ -61,17 +48,19 @@ pub struct PollRef {
     pub poll: PollId,
 }
 
-/// What a snapshot consists of (R3).
+/// All that one worker gets of a snapshot (R3): in one message, so that none of it can be missing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct Part {
     /// The snapshot.
     pub of: PollRef,
     /// Whether it is the whole cell.
     pub complete: bool,
+    /// Entries of the whole snapshot.
+    pub counts: Counts,
+    /// Those that the worker owns, piece by piece, in order.
+    pub chunks: Vec<Chunk>,
     /// Hashes of keys that it says are gone, in order: those that the worker owns.
     pub gone: Vec<u128>,
-    /// How many pieces there are.
-    pub pieces: u32,
     /// When the last byte arrived (Unix ms).
     pub polled_at: u64,
     /// The validators fact; for worker 0 only.
@@ -80,83 +69,13 @@ pub struct Manifest {
     pub place: Option<String>,
 }
 
-/// From `extract` to `dedup`, on worker `to`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Extracted {
-    /// The worker that this goes to.
-    pub to: usize,
-    /// What it is.
-    pub item: ExtractedItem,
-}
-
-/// See [`Extracted`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum ExtractedItem {
-    /// As it came.
-    Manifest(Manifest),
-    /// The entries of one piece whose keys this worker owns.
-    Chunk(Chunk),
-    /// One per piece, to every worker.
-    Trailer(Trailer),
-    /// As it came.
-    Close,
-}
-
 /// The entries of one piece that one worker owns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chunk {
-    /// The snapshot.
-    pub of: PollRef,
-    /// The piece.
-    pub number: u32,
-    /// The piece's bytes, which the offsets point into.
+    /// The piece's bytes, which the spans point into.
     pub bytes: Bytes,
-    /// What the entries are known by, in the order of the piece.
-    pub seen: Vec<Seen>,
-    /// Where they are, in the same order.
-    pub spans: Vec<Span>,
-}
-
-/// What a snapshot's entry is known by: 24 bytes without a gap.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Seen {
-    /// Key hash in two halves, the top half first: 8-byte alignment keeps it small.
-    pub hash: [u64; 2],
-    /// Fingerprint of the raw bytes.
-    pub raw: u64,
-}
-
-/// Where an entry of a chunk is, and its key: 16 bytes.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Span {
-    /// Where the entry starts.
-    pub offset: u32,
-    /// How long it is.
-    pub length: u32,
-    /// Where in the entry the text of its key starts.
-    pub key_offset: u32,
-    /// How long the key is; 0: it is written with escapes.
-    pub key_length: u32,
-}
-
-/// How a piece fared (R3).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Trailer {
-    /// The snapshot.
-    pub of: PollRef,
-    /// The piece.
-    pub number: u32,
-    /// Entries and keyless entries, or what is malformed.
-    pub outcome: Result<Counts, String>,
-}
-
-/// See [`Trailer`].
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Counts {
-    /// Entries in the piece.
-    pub entries: u64,
-    /// Entries without a usable key.
-    pub keyless: u64,
+    /// The entries.
+    pub owned: Owned,
 }
 
 /// From `dedup` on every worker to `journal` on worker 0.
@@ -175,8 +94,8 @@ pub enum Decided {
 pub struct Share {
     /// The snapshot.
     pub of: PollRef,
-    /// The counts, or why the snapshot is not used (all workers say the same).
-    pub outcome: Result<Tally, String>,
+    /// How the entries fared.
+    pub tally: Tally,
     /// The validators fact; from worker 0 only.
     pub validators: Option<String>,
     /// How far the cell has come, as a fact; from worker 0 only.

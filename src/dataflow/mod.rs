@@ -1,12 +1,12 @@
 //! The graph, drawn once. Every operator is a file; what they say to each other is in [`message`].
 //!
 //! ```text
-//!  worker 0            all workers                          worker 0
+//!  worker 0      all workers          worker 0
 //!
-//!  poll --Polled--> extract --Extracted--> dedup --Decided--> journal
-//!                    by turn   by key hash                        |
-//!                                                                Mark: sealed up to here
-//!                      +------------------------+----------------+
+//!  poll --Polled--> dedup --Decided--> journal
+//!       by key hash                        |
+//!                                         Mark: sealed up to here
+//!                      +-------------------+----+
 //!                      v                        v
 //!                  remember (all workers)     publish --Position--> archive
 //!                      | Position               | Position            | Position
@@ -19,7 +19,6 @@
 //! path. This module names no client library; [`crate::io`] names no timely type.
 
 pub mod dedup;
-pub mod extract;
 pub mod follow;
 pub mod journal;
 pub mod message;
@@ -141,10 +140,10 @@ fn build(worker: &mut Worker, common: &Common, alone: Option<Alone>) {
         );
     }
     let (inbox, sealing, flusher, publish, archive, retiring) = parts;
-    let next = move |epoch, failed| {
+    let next = move || {
         // IMPORTANT: send, then wake: the other way round the operator may look too early.
         if let (Some(tell), Some(wake)) = (&tell, wake.get()) {
-            drop(tell.send(Arrival::Decided { epoch, failed }));
+            drop(tell.send(Arrival::Decided));
             wake();
         }
     };
@@ -152,10 +151,9 @@ fn build(worker: &mut Worker, common: &Common, alone: Option<Alone>) {
     // nothing.
     worker.dataflow::<u64, _, _>(|scope| {
         let polled = poll::poll(scope, inbox);
-        let extracted = extract::extract(polled, common.plan.clone());
         let (plan, pages) = (common.plan.clone(), common.pages.clone());
         let unwritten = common.unwritten.clone();
-        let decided = dedup::dedup(extracted, plan, state.clone(), misses, pages, unwritten);
+        let decided = dedup::dedup(polled, plan, state.clone(), misses, pages, unwritten);
         let sealed = journal::journal(decided, sealing, next);
         let remembered = remember::remember(
             sealed.clone(),

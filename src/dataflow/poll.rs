@@ -7,8 +7,10 @@
 //! decided at a time; sealing overlaps with deciding the next.
 //!
 //! Stored snapshots are read ahead: each gets an epoch of its own, in the order of their arrival, and as
-//! soon as the last is decided. One that cannot be used may be the last that is looked at; at the end
-//! those that wait are left for the next run, which knows by the journal how far this one came.
+//! soon as the last is decided. At the end those that wait are left for the next run, which knows by the
+//! journal how far this one came.
+//!
+//! A worker gets all that it owns of a snapshot in one message (R3).
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -27,9 +29,10 @@ use deltapoll_state::{fail, range};
 
 use crate::change::Epoch;
 use crate::clock;
+use crate::io::json::extract::Counts;
 use crate::snapshot::Snapshot;
 
-use super::message::{Arrival, Manifest, PollRef, Polled, PolledItem};
+use super::message::{Arrival, Chunk, Part, PollRef, Polled, PolledItem};
 
 /// What `poll` needs on worker 0.
 pub struct Inbox {
@@ -86,12 +89,9 @@ pub fn poll<'scope>(
                 min: inbox.min,
                 waiting: VecDeque::new(),
                 deciding: false,
-                strict: false,
-                halted: false,
                 released: None,
                 closing: false,
                 workers,
-                turn: 0,
             }
         });
         let activator = scope.activator_for(info.address);
@@ -111,16 +111,10 @@ struct Poll {
     waiting: VecDeque<Snapshot>,
     /// Whether an epoch is being decided.
     deciding: bool,
-    /// Whether it is a stored snapshot without which none after it counts.
-    strict: bool,
-    /// There was one that could not be used.
-    halted: bool,
     /// When the last epoch was released.
     released: Option<Instant>,
     closing: bool,
     workers: usize,
-    /// The worker that gets the next piece.
-    turn: usize,
 }
 
 impl Poll {
@@ -129,14 +123,11 @@ impl Poll {
         for arrival in self.arrivals.try_iter() {
             match arrival {
                 Arrival::Snapshot(snapshot) => self.waiting.push_back(snapshot),
-                Arrival::Decided { failed, .. } => {
-                    self.deciding = false;
-                    self.halted |= failed && self.strict;
-                }
+                Arrival::Decided => self.deciding = false,
                 Arrival::Close => self.closing = true,
             }
         }
-        if self.halted || self.closing {
+        if self.closing {
             self.waiting.retain(|snapshot| snapshot.stored.is_none());
         }
         if self.deciding || (self.waiting.is_empty() && !self.closing) {
@@ -169,38 +160,10 @@ impl Poll {
             Some(first) if is_stored(first) => 1,
             _ => self.waiting.iter().take_while(|s| !is_stored(s)).count(),
         };
-        self.strict = false;
         for snapshot in self.waiting.drain(..together) {
-            self.strict |= (snapshot.stored.as_ref()).is_some_and(|stored| stored.strict);
-            let place = snapshot.place().write();
-            let of = PollRef {
-                index: snapshot.index,
-                poll: snapshot.poll,
-            };
-            let pieces = u32::try_from(snapshot.pieces.len()).expect("body_max bounds the pieces");
-            let gone = gone_by_owner(&snapshot, self.workers);
-            for (to, gone) in gone.into_iter().enumerate() {
-                let manifest = Manifest {
-                    of,
-                    complete: snapshot.complete,
-                    gone,
-                    pieces,
-                    polled_at: snapshot.polled_at,
-                    validators: snapshot.validators.clone().filter(|_| to == 0),
-                    place: (to == 0).then(|| place.clone()),
-                };
-                session.give(Polled {
-                    to,
-                    item: PolledItem::Manifest(manifest),
-                });
-            }
-            for (number, bytes) in (0..).zip(snapshot.pieces) {
-                let item = PolledItem::Piece { of, number, bytes };
-                session.give(Polled {
-                    to: self.turn,
-                    item,
-                });
-                self.turn = (self.turn + 1) % self.workers;
+            for (to, part) in parts(snapshot, self.workers).into_iter().enumerate() {
+                let item = PolledItem::Part(part);
+                session.give(Polled { to, item });
             }
         }
         let closing = self.closing && self.waiting.is_empty();
@@ -225,6 +188,43 @@ impl Poll {
 
 fn is_stored(snapshot: &Snapshot) -> bool {
     snapshot.stored.is_some()
+}
+
+/// What each worker gets of a snapshot that was scanned for so many.
+///
+/// # Panics
+/// When it was scanned for another number.
+#[must_use]
+pub fn parts(snapshot: Snapshot, workers: usize) -> Vec<Part> {
+    let place = snapshot.place().write();
+    let gone = gone_by_owner(&snapshot, workers);
+    let mut counts = Counts::default();
+    let mut chunks = vec![Vec::new(); workers];
+    for piece in snapshot.pieces {
+        counts.add(piece.counts);
+        assert_eq!(piece.owned.len(), workers, "scanned for as many");
+        for (chunks, owned) in chunks.iter_mut().zip(piece.owned) {
+            if !owned.seen.is_empty() {
+                let bytes = piece.bytes.clone();
+                chunks.push(Chunk { bytes, owned });
+            }
+        }
+    }
+    let of = PollRef {
+        index: snapshot.index,
+        poll: snapshot.poll,
+    };
+    let part = |(to, (chunks, gone))| Part {
+        of,
+        complete: snapshot.complete,
+        counts,
+        chunks,
+        gone,
+        polled_at: snapshot.polled_at,
+        validators: snapshot.validators.clone().filter(|_| to == 0),
+        place: (to == 0).then(|| place.clone()),
+    };
+    (0..).zip(chunks.into_iter().zip(gone)).map(part).collect()
 }
 
 /// The keys that are said to be gone, in order, by the worker that owns them.

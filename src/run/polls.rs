@@ -30,14 +30,14 @@ use crate::io::http::validators::Validators;
 use crate::io::json::pointer::Pointer;
 use crate::mirror;
 use crate::sinks::Relief;
-use crate::snapshot::{Outcome, Place, Snapshot};
+use crate::snapshot::{Outcome, Place, Plan, Snapshot};
 use crate::status::Status;
 use crate::stop::{self, Stop};
 
 use super::Inlet;
 
-/// Files of a backfill that are read at a time.
-const READERS: usize = 2;
+/// Files of a backfill that are read at a time: as many as workers, and this many at least.
+const READERS_MIN: usize = 2;
 
 /// What the last run knew of each cell, by its place in the plan.
 pub(super) struct Known {
@@ -75,8 +75,8 @@ pub(super) struct Polls<'a> {
     pub(super) inlet: &'a Inlet,
     pub(super) status: &'a Arc<Status>,
     pub(super) rounds: Option<u64>,
-    /// Seed of the hashes of bodies.
-    pub(super) seed: u64,
+    pub(super) plan: Arc<Plan>,
+    pub(super) workers: usize,
 }
 
 impl Polls<'_> {
@@ -130,8 +130,11 @@ impl Polls<'_> {
                 records: Pointer::parse(&source.records).map_err(Fault::usage)?,
                 body_max: self.config.limits.body_max.0,
             },
+            scans: (0..self.cells.len())
+                .map(|index| Arc::new(self.plan.scan(index, self.workers)))
+                .collect(),
             stock,
-            readers: READERS,
+            readers: self.workers.max(READERS_MIN),
             staging: self.config.limits.staging.0,
             room: self.room(),
             hand_in: Box::new(move |snapshot| inlet.send(Arrival::Snapshot(snapshot))),
@@ -152,7 +155,7 @@ impl Polls<'_> {
             let before =
                 |index: usize| Place::read(&ledger.get(&Place::fact(self.cells[index].0))?);
             let of = source(archive.first_cell());
-            let epochs = archive.epochs(self.seed, before);
+            let epochs = archive.epochs(self.plan.seed, before);
             return Some((of, Stock::Archive(Box::new(epochs))));
         }
         inputs.after(ledger, |index| self.cells[index].0);
@@ -182,9 +185,9 @@ impl Polls<'_> {
             due: known.due,
             reading: Reading {
                 records: Pointer::parse(&source.records).map_err(Fault::usage)?,
+                scan: self.plan.scan(index, self.workers),
                 body_max: self.config.limits.body_max.0,
                 timeout: client::ANSWER_TIMEOUT,
-                seed: self.seed,
                 config: identity_of(self.config, cell),
             },
             complete: source.complete,

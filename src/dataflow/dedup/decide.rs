@@ -8,17 +8,16 @@ use deltapoll_state::range_state::{Note, RangeState};
 
 use crate::change::{Change, Epoch, Fingerprint, KeyHash, Kind};
 use crate::config::Removed;
-use crate::dataflow::message::{Counts, Span};
+use crate::dataflow::message::Part;
 use crate::fault::Fault;
 use crate::io::json::canonical::Canonical;
 use crate::io::json::extract;
 use crate::io::json::hash::RecordKey;
-use crate::snapshot::{CellPlan, Plan, Tally};
+use crate::snapshot::{CellPlan, Plan, Span, Tally};
 
 use super::SharedState;
 use super::encode::{Encoder, Gone, Pending, removal_event};
 use super::entries::{Entries, TOGETHER};
-use super::gather::SnapshotParts;
 use super::misses::Misses;
 
 /// Noted at a time: what a note needs meanwhile is as large as what it leaves.
@@ -54,30 +53,27 @@ impl Decider {
         }
     }
 
-    /// Decides a snapshot whose trailers are all there and ok, and notes its changes in the state.
+    /// Decides what this worker owns of a snapshot, and notes its changes in the state.
     ///
     /// # Errors
     /// When the state cannot be read.
     pub fn decide(
         &mut self,
         epoch: Epoch,
-        parts: SnapshotParts,
-        counts: Counts,
+        part: Part,
         misses: &mut Misses,
     ) -> Result<Decision, Fault> {
         let plan = self.plan.clone();
-        let index = parts.manifest.of.index;
+        let index = part.of.index;
         let cell = &plan.cells[index];
-        let entries = Entries::new(parts.chunks);
+        let entries = Entries::new(part.chunks);
         // A snapshot with keyless entries is partial: one of them may be any key (R5).
-        let whole = parts.manifest.complete && (counts.keyless == 0 || fail::broken("r05"));
-        let gone = &parts.manifest.gone;
-        let mut found = self.join(&plan, cell, &entries, gone, whole, misses)?;
+        let whole = part.complete && (part.counts.keyless == 0 || fail::broken("r05"));
+        let mut found = self.join(&plan, cell, &entries, &part.gone, whole, misses)?;
         found.tally.missing = misses.of(cell.id).len() as u64;
         let gone = self.note(cell, epoch, &entries, &mut found)?;
         found.tally.removed = gone.len() as u64;
-        let polled_at = parts.manifest.polled_at;
-        let encoder = Encoder::new(cell, index, polled_at, entries, found.pending, gone);
+        let encoder = Encoder::new(cell, index, part.polled_at, entries, found.pending, gone);
         Ok(Decision {
             tally: found.tally,
             encoder,
@@ -354,7 +350,7 @@ struct Found {
     refreshed: Vec<(KeyHash, Fingerprint)>,
 }
 
-/// The record keys of entries that `extract` found a key in, in one reused buffer.
+/// The record keys of entries that the scan found a key in, in one reused buffer.
 pub struct RecordKeys<'p> {
     keys: extract::Keys<'p>,
     record: RecordKey,
@@ -370,7 +366,7 @@ impl<'p> RecordKeys<'p> {
 
     pub fn of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a str {
         let key = self.bytes_of(span, entry);
-        simdutf8::basic::from_utf8(key).expect("extract checks UTF-8")
+        simdutf8::basic::from_utf8(key).expect("the scan checks UTF-8")
     }
 
     fn bytes_of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a [u8] {
@@ -381,7 +377,7 @@ impl<'p> RecordKeys<'p> {
                 Some(&entry[start..start + length as usize])
             }
         };
-        let key = key.expect("extract found a key in these bytes");
+        let key = key.expect("the scan found a key in these bytes");
         self.record.of(key)
     }
 }

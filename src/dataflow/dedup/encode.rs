@@ -67,11 +67,6 @@ struct State {
 }
 
 impl Encoder {
-    /// Nothing to encode.
-    pub fn empty() -> Encoder {
-        Encoder(None)
-    }
-
     pub fn new(
         cell: &CellPlan,
         index: usize,

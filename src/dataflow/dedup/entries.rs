@@ -7,7 +7,8 @@
 use deltapoll_state::fail;
 use deltapoll_state::word::KeyHash;
 
-use crate::dataflow::message::{Chunk, Seen, Span};
+use crate::dataflow::message::Chunk;
+use crate::snapshot::{Seen, Span};
 
 /// An entry in order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,16 +41,14 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// Sorts the entries of `chunks`, which come in any order.
+    /// Sorts the entries of `chunks`, which come in the order of the snapshot.
     pub fn new(mut chunks: Vec<Chunk>) -> Entries {
-        // The order of places is then the order of the snapshot: the last of equal hashes counts (R6).
-        chunks.sort_unstable_by_key(|chunk| chunk.number);
         let buckets = Buckets::of(&chunks);
         // Where the next one of each bucket goes: its end, once all are there.
         let mut ends = buckets.starts.clone();
         let mut places = vec![Place::default(); buckets.entries];
         for (at, chunk) in (0..).zip(&mut chunks) {
-            for (row, seen) in (0..).zip(std::mem::take(&mut chunk.seen)) {
+            for (row, seen) in (0..).zip(std::mem::take(&mut chunk.owned.seen)) {
                 let next = &mut ends[buckets.of_seen(&seen)];
                 places[*next] = Place {
                     seen,
@@ -87,7 +86,7 @@ impl Entries {
     pub fn entry(&self, at: u32) -> (&Span, &[u8]) {
         let place = self.places[at as usize];
         let chunk = &self.chunks[place.chunk as usize];
-        let span = &chunk.spans[place.row as usize];
+        let span = &chunk.owned.spans[place.row as usize];
         let start = span.offset as usize;
         (span, &chunk.bytes[start..start + span.length as usize])
     }
@@ -139,8 +138,8 @@ struct Buckets {
 
 impl Buckets {
     fn of(chunks: &[Chunk]) -> Buckets {
-        let seen = || chunks.iter().flat_map(|chunk| &chunk.seen);
-        let entries: usize = chunks.iter().map(|chunk| chunk.seen.len()).sum();
+        let seen = || chunks.iter().flat_map(|chunk| &chunk.owned.seen);
+        let entries: usize = chunks.iter().map(|chunk| chunk.owned.seen.len()).sum();
         let (least, most) = seen().fold((u64::MAX, 0), |(least, most), seen| {
             (least.min(seen.hash[0]), most.max(seen.hash[0]))
         });
@@ -184,16 +183,16 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::dataflow::message::PollRef;
+    use crate::snapshot::Owned;
 
     /// Chunks of entries that are one byte long and have these hashes.
     fn chunks(hashes: &[Vec<u128>]) -> Vec<Chunk> {
         let chunk = |(number, hashes): (u32, &Vec<u128>)| Chunk {
-            of: PollRef { index: 0, poll: 1 },
-            number,
             bytes: Bytes::from(vec![number as u8; hashes.len()]),
-            seen: hashes.iter().map(|hash| seen_of(*hash)).collect(),
-            spans: (0..hashes.len() as u32).map(span_at).collect(),
+            owned: Owned {
+                seen: hashes.iter().map(|hash| seen_of(*hash)).collect(),
+                spans: (0..hashes.len() as u32).map(span_at).collect(),
+            },
         };
         (0..).zip(hashes).map(chunk).collect()
     }
@@ -240,9 +239,7 @@ mod tests {
                     })
                     .collect();
                 expected.sort_unstable();
-                let mut chunks = chunks(&hashes);
-                chunks.reverse();
-                let entries = Entries::new(chunks);
+                let entries = Entries::new(chunks(&hashes));
                 assert_eq!(entries.len() as usize, expected.len());
                 for (at, (hash, number, row)) in (0..).zip(&expected) {
                     let (span, bytes) = entries.entry(at);

@@ -1,8 +1,7 @@
 //! Dedup: which keys of a snapshot are new, changed or gone, on the worker that owns them.
 //!
-//! An epoch is decided when the frontier has passed it. A snapshot is used only if all its trailers
-//! are there and ok (R3), and then on every key of the cell that this worker remembers, whether or not
-//! an entry came for it. Deciding one snapshot is one uninterrupted step (R7: nothing is written to
+//! An epoch is decided when the frontier has passed it, on every key of the cell that this worker
+//! remembers, whether or not an entry came for it (R3). Deciding one snapshot is one uninterrupted step (R7: nothing is written to
 //! the cell's pages meanwhile); encoding its changes goes in steps, so that the journal keeps up and
 //! memory stays bounded.
 
@@ -35,9 +34,9 @@ pub(crate) use self::encode::removal_event;
 
 use self::decide::Decider;
 use self::encode::Encoder;
-use self::gather::{Gathered, SnapshotParts};
+use self::gather::Gathered;
 use self::misses::Misses;
-use super::message::{Decided, Extracted, Share};
+use super::message::{Decided, Part, Polled, Share};
 
 /// Encoded changes on their way to the journal may take this much memory, of all workers together.
 const UNWRITTEN_BYTES_MAX: usize = 8 << 20;
@@ -49,17 +48,17 @@ pub type SharedState = Rc<RefCell<RangeState>>;
 
 /// Builds the operator. `unwritten` counts the bytes given to the journal and not yet written.
 pub fn dedup<'scope>(
-    extracted: StreamVec<'scope, u64, Extracted>,
+    polled: StreamVec<'scope, u64, Polled>,
     plan: Arc<Plan>,
     state: SharedState,
     misses: Misses,
     pages: Pages,
     unwritten: Arc<AtomicUsize>,
 ) -> StreamVec<'scope, u64, Decided> {
-    let scope = extracted.scope();
+    let scope = polled.scope();
     let worker = scope.index();
-    let pact = Exchange::new(|extracted: &Extracted| extracted.to as u64);
-    extracted.unary_frontier(pact, "Dedup", move |_, info| {
+    let pact = Exchange::new(|polled: &Polled| polled.to as u64);
+    polled.unary_frontier(pact, "Dedup", move |_, info| {
         let activator = scope.activator_for(info.address);
         let decider = Decider::new(plan.clone(), state);
         let mut dedup = Dedup {
@@ -99,7 +98,7 @@ struct Dedup {
 /// One epoch that the frontier has passed.
 pub(super) struct Work {
     capability: Capability<u64>,
-    snapshots: VecDeque<SnapshotParts>,
+    snapshots: VecDeque<Part>,
     encoding: Option<(Encoder, Share)>,
     close: bool,
 }
@@ -124,7 +123,7 @@ impl Dedup {
                     give(&work.capability, Decided::Share(share.clone()));
                     work.encoding = None;
                 }
-                let Some(parts) = work.snapshots.pop_front() else {
+                let Some(part) = work.snapshots.pop_front() else {
                     break;
                 };
                 work.encoding = Some(decide_one(
@@ -132,7 +131,7 @@ impl Dedup {
                     &mut self.misses,
                     self.worker,
                     epoch,
-                    parts,
+                    part,
                 ));
             }
             if work.close {
@@ -150,28 +149,17 @@ fn decide_one(
     misses: &mut Misses,
     worker: usize,
     epoch: Epoch,
-    parts: SnapshotParts,
+    mut part: Part,
 ) -> (Encoder, Share) {
-    let manifest = parts.manifest.clone();
-    let share = |outcome| Share {
-        of: manifest.of,
-        outcome,
-        validators: manifest.validators.clone(),
-        place: manifest.place.clone(),
-    };
-    let counts = match parts.counts() {
-        Ok(counts) => counts,
-        Err(reason) => return (Encoder::empty(), share(Err(reason))),
-    };
-    let decision = decider
-        .decide(epoch, parts, counts, misses)
-        .unwrap_or_else(|fault| {
-            // What is remembered cannot be read: nothing that depends on it may go on (R28).
-            stop::fatal(&fault)
-        });
+    let (of, counts) = (part.of, part.counts);
+    let (validators, place) = (part.validators.take(), part.place.take());
+    let decision = decider.decide(epoch, part, misses).unwrap_or_else(|fault| {
+        // What is remembered cannot be read: nothing that depends on it may go on (R28).
+        stop::fatal(&fault)
+    });
     let mut tally = decision.tally;
     if worker == 0 {
-        // Every worker has all trailers: one of them counts.
+        // Every worker knows them: one of them counts.
         let counted = Tally {
             entries: counts.entries,
             keyless: counts.keyless,
@@ -179,5 +167,11 @@ fn decide_one(
         };
         tally.add(&counted);
     }
-    (decision.encoder, share(Ok(tally)))
+    let share = Share {
+        of,
+        tally,
+        validators,
+        place,
+    };
+    (decision.encoder, share)
 }

@@ -11,7 +11,8 @@ use crate::change::Kind;
 use crate::config::Removed;
 use crate::io::json::cutter::Cutter;
 use crate::io::json::pointer::Pointer;
-use crate::snapshot::{Tally, Verdict};
+use crate::io::json::scan::Scan;
+use crate::snapshot::{Piece, Tally, Verdict};
 
 const CELLS: usize = 3;
 const KEYS: u32 = 60;
@@ -78,21 +79,21 @@ impl Poll {
         gone.map(|key| key_text(self.cell, *key)).collect()
     }
 
-    /// The body as `io` would cut it.
-    pub fn pieces(&self) -> Vec<Bytes> {
+    /// The body as `io` would cut and scan it.
+    pub fn pieces(&self, scan: &Scan) -> Result<Vec<Piece>, String> {
         let texts: Vec<&str> = self.entries.iter().map(Served::text).collect();
         let body = format!("{{\"entries\": [{}]}}", texts.join(" ,"));
         let pointer = Pointer::parse("/entries").expect("a pointer");
-        let mut cutter = Cutter::new(&pointer, self.piece_bytes);
-        let mut pieces = Vec::new();
+        let mut cutter = Cutter::new(&pointer, self.piece_bytes, &scan.keys);
+        let mut scanner = scan.begin();
         for chunk in body.as_bytes().chunks(body.len() / 4096 + 37) {
-            cutter.push(chunk, &mut pieces).expect("a sound body");
+            cutter.push(chunk, &mut scanner).expect("a sound body");
         }
-        cutter.finish(&mut pieces).expect("a whole body");
+        cutter.finish().expect("a whole body");
         if self.spoiled {
-            pieces.push(Bytes::from_static(b"{\"id\":\"\xff\"}"));
+            scanner.take(Bytes::from_static(b"{\"id\":\"\xff\"}"))?;
         }
-        pieces
+        Ok(scanner.finish())
     }
 }
 

@@ -246,7 +246,7 @@ impl At {
     /// The change as it is archived.
     ///
     /// # Errors
-    /// When the value is not UTF-8: the journal is damaged, as `extract` lets no such value through.
+    /// When the value is not UTF-8: the journal is damaged, as the scan lets no such value through.
     pub fn record<'a>(&self, change: &Change<'a>) -> Result<Record<'a>, Fault> {
         let value = change
             .value

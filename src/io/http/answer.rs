@@ -2,8 +2,8 @@
 //! malformed poll changes nothing).
 //!
 //! The body is hashed as it arrives. Where the last body came byte-identical, this one is held until
-//! its hash is known, and only cut into pieces if it differs: a body that never changes costs no more
-//! than receiving and hashing it. Otherwise it is cut while it arrives.
+//! its hash is known, and only cut and scanned if it differs: a body that never changes costs no more
+//! than receiving and hashing it. Otherwise that is done while it arrives.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use crate::clock;
 use crate::config::secret;
 use crate::io::json::cutter::{Cutter, PIECE_BYTES};
 use crate::io::json::pointer::Pointer;
+use crate::io::json::scan::{Scan, Scanner};
+use crate::snapshot::Piece;
 
 use super::budget::Reservation;
 use super::client::describe;
@@ -32,12 +34,12 @@ const EXCERPT_BYTES: usize = 120;
 pub struct Reading {
     /// Where the list is.
     pub records: Pointer,
+    /// What its entries are known by.
+    pub scan: Scan,
     /// The longest body, after decompression.
     pub body_max: u64,
     /// How long a body may take: one that drips would hold its memory, and hold others back (R29).
     pub timeout: Duration,
-    /// Seed of the body's hash.
-    pub seed: u64,
     /// Hash of the cell's effective configuration.
     pub config: u64,
 }
@@ -48,11 +50,13 @@ pub enum Answer {
     /// A body that may hold something new.
     Body {
         /// Whole entries, in order.
-        pieces: Vec<Bytes>,
+        pieces: Vec<Piece>,
         /// Of this body.
         validators: Validators,
         /// Bytes in all.
         bytes: u64,
+        /// Memory in all.
+        held: u64,
     },
     /// 304, or the very bytes of the last time.
     Unchanged {
@@ -113,34 +117,39 @@ pub async fn read(
             ));
         }
         let since = clock::now();
-        reservation.grow_to(body.bytes + chunk.len() as u64).await;
+        reservation.grow_to(body.held() + chunk.len() as u64).await;
         // The wait for memory is not the API's fault.
         deadline += clock::now() - since;
         if let Err(what) = body.push(chunk) {
             return Answer::Failed(what);
         }
     }
-    body.finish(reading, &headers, known)
+    body.finish(reading, &headers, known, reservation).await
 }
 
-struct Body {
-    cutter: Cutter,
+struct Body<'r> {
+    cutter: Cutter<'r>,
+    scanner: Scanner<'r>,
     hash: Xxh3,
     bytes: u64,
     /// Chunks that are not cut yet.
     held: Option<Vec<Bytes>>,
-    pieces: Vec<Bytes>,
 }
 
-impl Body {
-    fn new(reading: &Reading, hold: bool) -> Body {
+impl<'r> Body<'r> {
+    fn new(reading: &'r Reading, hold: bool) -> Body<'r> {
         Body {
-            cutter: Cutter::new(&reading.records, PIECE_BYTES),
-            hash: Xxh3::with_seed(reading.seed),
+            cutter: Cutter::new(&reading.records, PIECE_BYTES, &reading.scan.keys),
+            scanner: reading.scan.begin(),
+            hash: Xxh3::with_seed(reading.scan.seed),
             bytes: 0,
             held: hold.then(Vec::new),
-            pieces: Vec::new(),
         }
+    }
+
+    /// Memory of all of it so far.
+    fn held(&self) -> u64 {
+        self.bytes + self.scanner.bytes()
     }
 
     fn push(&mut self, chunk: Bytes) -> Result<(), String> {
@@ -151,18 +160,21 @@ impl Body {
                 held.push(chunk);
                 Ok(())
             }
-            None => self
-                .cutter
-                .push(&chunk, &mut self.pieces)
-                .map_err(|what| what.to_string()),
+            None => self.scan(&chunk),
         }
     }
 
-    fn finish(
+    fn scan(&mut self, chunk: &[u8]) -> Result<(), String> {
+        let cut = self.cutter.push(chunk, &mut self.scanner);
+        cut.map_err(|what| what.to_string())
+    }
+
+    async fn finish(
         mut self,
         reading: &Reading,
         headers: &HeaderMap,
         known: Option<&Validators>,
+        reservation: &mut Reservation,
     ) -> Answer {
         let text = |name: HeaderName| {
             headers
@@ -181,16 +193,24 @@ impl Body {
             return Answer::Unchanged { bytes };
         }
         for chunk in self.held.take().unwrap_or_default() {
-            if let Err(what) = self.cutter.push(&chunk, &mut self.pieces) {
-                return Answer::Failed(what.to_string());
+            if let Err(what) = self.scan(&chunk) {
+                return Answer::Failed(what);
             }
+            reservation.grow_to(self.held()).await;
+            // Nobody waits for this, and others share the thread.
+            tokio::task::yield_now().await;
         }
-        match self.cutter.finish(&mut self.pieces) {
-            Ok(()) => Answer::Body {
-                pieces: self.pieces,
-                validators,
-                bytes,
-            },
+        match self.cutter.finish() {
+            Ok(()) => {
+                let held = bytes + self.scanner.bytes();
+                reservation.grow_to(held).await;
+                Answer::Body {
+                    pieces: self.scanner.finish(),
+                    validators,
+                    bytes,
+                    held,
+                }
+            }
             Err(what) => Answer::Failed(what.to_string()),
         }
     }
@@ -235,4 +255,51 @@ fn excerpt(bytes: &[u8]) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     format!(": {}", shown.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Budget;
+    use super::*;
+    use crate::snapshot::{Seen, Span};
+
+    #[tokio::test]
+    async fn r29_what_entries_are_known_by_counts_whether_or_not_the_body_was_held() {
+        let reading = Reading {
+            records: Pointer::parse("").unwrap(),
+            scan: Scan {
+                keys: vec![Pointer::parse("/id").unwrap()],
+                key_prefix: String::new(),
+                key_suffix: String::new(),
+                seed: 0,
+                workers: 2,
+            },
+            body_max: 1 << 20,
+            timeout: Duration::from_secs(60),
+            config: 0,
+        };
+        let other = Validators {
+            config: 0,
+            etag: None,
+            modified: None,
+            body: "of another body".into(),
+        };
+        let entries: Vec<String> = (0..1_000).map(|id| format!("{{\"id\":{id}}}")).collect();
+        let text = format!("[{}]", entries.join(","));
+        for hold in [false, true] {
+            let budget = Budget::new(1 << 20);
+            let mut reservation = budget.reserve(0).await;
+            let response = axum::http::Response::new(text.clone()).into();
+            let answer = read(response, &reading, Some(&other), hold, &mut reservation).await;
+            let Answer::Body { bytes, held, .. } = answer else {
+                panic!("a body: {answer:?}");
+            };
+            let known = 1_000 * (size_of::<Seen>() + size_of::<Span>()) as u64;
+            assert_eq!(
+                (bytes, held),
+                (text.len() as u64, text.len() as u64 + known)
+            );
+            assert_eq!(budget.used(), held, "held: {hold}");
+        }
+    }
 }

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use reqwest::Client;
 
 use crate::clock;
 use crate::config::secret::Text;
 use crate::io::json::extract;
 use crate::io::json::hash::RecordKey;
-use crate::io::json::pointer::Pointer;
+use crate::snapshot::Piece;
 
 use super::answer::{self, Answer, Reading};
 use super::budget::Budget;
@@ -26,12 +25,6 @@ pub struct Probe {
     pub headers: Vec<(String, Text)>,
     /// How the answer is read.
     pub reading: Reading,
-    /// Pointers to an entry's key.
-    pub keys: Vec<Pointer>,
-    /// What the record key has before it.
-    pub key_prefix: String,
-    /// What the record key has after it.
-    pub key_suffix: String,
 }
 
 /// What came.
@@ -60,7 +53,7 @@ pub async fn probe(client: &Client, probe: &Probe) -> Result<Found, String> {
         return Err(format!("no whole answer within {}s", PATIENCE.as_secs()));
     };
     match answer {
-        Answer::Body { pieces, bytes, .. } => found(probe, &pieces, bytes, started),
+        Answer::Body { pieces, bytes, .. } => Ok(found(probe, &pieces, bytes, started)),
         Answer::TooMany { what, .. } => Err(format!(
             "the API answered 429 Too Many Requests{what}: try again later"
         )),
@@ -77,26 +70,26 @@ async fn ask(client: &Client, probe: &Probe) -> Answer {
     }
 }
 
-fn found(probe: &Probe, pieces: &[Bytes], bytes: u64, started: Instant) -> Result<Found, String> {
+fn found(probe: &Probe, pieces: &[Piece], bytes: u64, started: Instant) -> Found {
     let took = clock::now().duration_since(started);
-    let mut found = Found {
-        entries: 0,
-        keyless: 0,
+    let mut counts = extract::Counts::default();
+    pieces.iter().for_each(|piece| counts.add(piece.counts));
+    Found {
+        entries: counts.entries,
+        keyless: counts.keyless,
         bytes,
         took,
-        example: None,
-    };
-    let mut record_key = RecordKey::new(&probe.key_prefix, &probe.key_suffix);
-    for piece in pieces {
-        let counts = extract::scan(piece, &probe.keys, |entry| {
-            if let (None, Some(key)) = (&found.example, entry.key) {
-                let key = String::from_utf8_lossy(record_key.of(key));
-                found.example = Some(key.into_owned());
-            }
-        });
-        let counts = counts.map_err(|malformed| malformed.to_string())?;
-        found.entries += counts.entries;
-        found.keyless += counts.keyless;
+        example: pieces.iter().find_map(|piece| example(probe, piece)),
     }
-    Ok(found)
+}
+
+/// The record key of the first entry of a piece that has a key.
+fn example(probe: &Probe, piece: &Piece) -> Option<String> {
+    let scan = &probe.reading.scan;
+    let span = piece.owned.iter().find_map(|owned| owned.spans.first())?;
+    let entry = &piece.bytes[span.offset as usize..][..span.length as usize];
+    let mut keys = extract::Keys::new(&scan.keys);
+    let mut record_key = RecordKey::new(&scan.key_prefix, &scan.key_suffix);
+    let key = record_key.of(keys.of(entry)?);
+    Some(String::from_utf8_lossy(key).into_owned())
 }

@@ -24,7 +24,7 @@ use crate::snapshot::{Outcome, PollId, Snapshot, Tally, Verdict};
 pub const GATE_PAUSE: Duration = Duration::from_millis(200);
 /// Who is due later than that does not keep the memory of pieces for it.
 const KEEP_PIECES: Duration = Duration::from_secs(2);
-/// What a first request reserves; a later one reserves the cell's last size.
+/// What a first request reserves; a later one reserves what the cell's last answer took.
 const FIRST_BYTES: u64 = 64 << 10;
 
 /// One cell to poll.
@@ -111,7 +111,7 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
             () = stopped(&mut stop) => break,
         };
         let Some(asked) = attempt else { break };
-        expected = asked.attempt.bytes.max(FIRST_BYTES);
+        expected = asked.held.max(FIRST_BYTES);
         expect_same = asked.same;
         good = !matches!(asked.attempt.verdict, Verdict::Failed(_));
         (shared.report)(asked.attempt);
@@ -148,6 +148,8 @@ fn millis(duration: Duration) -> u64 {
 
 struct Asked {
     attempt: Attempt,
+    /// Memory that it took.
+    held: u64,
     same: bool,
 }
 
@@ -185,6 +187,7 @@ async fn attempt(
     let failed = |reason| {
         Some(Asked {
             attempt: done(Verdict::Failed(reason), 0),
+            held: 0,
             same: false,
         })
     };
@@ -203,12 +206,14 @@ async fn attempt(
         }
         Answer::Unchanged { bytes } => Some(Asked {
             attempt: done(Verdict::Unchanged, bytes),
+            held: bytes,
             same: true,
         }),
         Answer::Body {
             pieces,
             validators,
             bytes,
+            held,
         } => {
             let snapshot = Snapshot {
                 index,
@@ -221,9 +226,7 @@ async fn attempt(
             };
             (shared.hand_in)(snapshot);
             let outcome = outcome_of(&mut cell.outcomes, poll).await?;
-            if !matches!(outcome.verdict, Verdict::Failed(_)) {
-                cell.validators = outcome.validates().then_some(validators);
-            }
+            cell.validators = outcome.validates().then_some(validators);
             let (verdict, tally) = (outcome.verdict, outcome.tally);
             Some(Asked {
                 attempt: Attempt {
@@ -232,6 +235,7 @@ async fn attempt(
                     tally,
                     bytes,
                 },
+                held,
                 same: false,
             })
         }

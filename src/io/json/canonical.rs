@@ -54,7 +54,7 @@ impl Canonical {
         self.fingerprint_of_utf8(entry)
     }
 
-    /// The same for what is known to be UTF-8, as all that [`super::extract::scan`] hands out is; if it
+    /// The same for what is known to be UTF-8, as every piece is; if it
     /// is not, it may have a fingerprint all the same.
     ///
     /// # Errors

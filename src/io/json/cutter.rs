@@ -1,31 +1,55 @@
-//! Finds the list of entries while a body arrives, and cuts it into pieces at entry boundaries.
+//! Finds the list of entries while a body arrives, cuts it into pieces at entry boundaries, and finds each
+//! entry's key, in one pass.
 //!
 //! A piece holds whole entries, separated by single commas, with white space around them, and nothing
-//! else: the pieces' entries, in order, are exactly the list's. Inside the list only strings, brackets
-//! and commas are checked here; outside everything is. What a body of any bytes costs is linear in
-//! time, and in memory one piece (or one entry, where that is larger).
+//! else: the pieces' entries, in order, are exactly the list's. What is checked on the way is what R4 asks
+//! for: outside the list everything, inside it UTF-8, strings, brackets and commas. What a body of any
+//! bytes costs is linear in time, and in memory one piece (or one entry with the white space before it, where
+//! that is larger).
 
 use bytes::Bytes;
 use deltapoll_state::fail;
 
-use super::envelope::{Envelope, What};
-use super::marks::{Carry, Colons, Marks};
-use super::{Malformed, Nest, Pointer, WRONG_BRACKET, is_scalar, is_space, pieces, shown};
+use super::envelope::Envelope;
+use super::extract::{Entry, Finder, check_utf8};
+use super::marks::{Carry, Marks};
+use super::{
+    Fault, Malformed, Nest, Pointer, WRONG_BRACKET, What, find, is_scalar, is_space, pieces, shown,
+};
 
-/// A piece is about this long: a share of work that is worth sending to another worker.
+/// A piece is about this long: a share of the body that is in the cache when its entries are hashed.
 pub const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are taken into a piece at a time: what is behind its end is taken again.
+const PART_BYTES: usize = 16 << 10;
+
+/// Takes what is cut.
+pub trait Take {
+    /// The next entry of the piece at hand.
+    fn entry(&mut self, entry: Entry<'_>);
+
+    /// The piece, which is complete.
+    fn piece(&mut self, bytes: Bytes);
+}
 
 /// Cuts one body.
-#[derive(Debug)]
-pub struct Cutter {
+pub struct Cutter<'k> {
     envelope: Envelope,
     place: Place,
     list_found: bool,
+    finder: Finder<'k>,
     /// What the bytes of the list so far leave to the next.
     carry: Carry,
-    /// Without memory while it is empty.
+    /// Without memory while it is empty: it begins with an entry.
     piece: Vec<u8>,
+    /// Where it starts in the body.
+    piece_at: usize,
     piece_bytes: usize,
+    /// Where the current entry starts in it.
+    start: usize,
+    /// The open brackets of the entry.
+    nest: Nest,
+    /// Whether the entry has a backslash.
+    escapes: bool,
     /// Bytes of the chunks before the current one.
     offset: usize,
     fault: Option<Malformed>,
@@ -43,38 +67,61 @@ enum Place {
     After,
     /// Within a number or literal.
     Scalar,
-    /// Within a string.
-    Text,
+    /// Within a string, at its start or behind it; `true`: the next byte is escaped.
+    Text(bool),
     /// Within an object or an array.
-    Within(Nest),
+    Within,
 }
 
-impl Cutter {
-    /// A cutter for the list that `records` names, into pieces of `piece_bytes` or a little more.
+/// What a byte between two entries is.
+enum Between {
+    Nothing,
+    Entry,
+    ListEnd,
+}
+
+/// Why reading on in a piece has ended.
+enum Stop {
+    /// There are no more bytes.
+    Bytes,
+    /// An entry has ended, and the piece is long enough.
+    Piece,
+    /// The list has ended.
+    List,
+}
+
+impl<'k> Cutter<'k> {
+    /// A cutter for the list that `records` names, into pieces of `piece_bytes` or a little more, whose
+    /// entries have one of these keys.
     #[must_use]
-    pub fn new(records: &Pointer, piece_bytes: usize) -> Cutter {
+    pub fn new(records: &Pointer, piece_bytes: usize, keys: &'k [Pointer]) -> Cutter<'k> {
         Cutter {
             envelope: Envelope::new(records),
             place: Place::Envelope,
             list_found: false,
+            finder: Finder::new(keys),
             carry: Carry::default(),
             piece: Vec::new(),
+            piece_at: 0,
             piece_bytes,
+            start: 0,
+            nest: Nest::default(),
+            escapes: false,
             offset: 0,
             fault: None,
         }
     }
 
-    /// Takes the next bytes of the body and appends the pieces that they complete.
+    /// Takes the next bytes of the body; `into` gets what they complete.
     ///
     /// # Errors
     /// When the body cannot be what it should be; every later call then says the same.
-    pub fn push(&mut self, chunk: &[u8], pieces: &mut Vec<Bytes>) -> Result<(), Malformed> {
+    pub fn push(&mut self, chunk: &[u8], into: &mut impl Take) -> Result<(), Malformed> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        if let Err((at, what)) = self.scan(chunk, pieces) {
-            let fault = Malformed::new(self.offset + at, what);
+        if let Err((at, what)) = self.scan(chunk, into) {
+            let fault = Malformed::new(at, what);
             self.fault = Some(fault.clone());
             return Err(fault);
         }
@@ -82,166 +129,221 @@ impl Cutter {
         Ok(())
     }
 
-    /// The body has ended. The pieces are the whole list only if this is `Ok`.
+    /// The body has ended. What was cut is the whole list only if this is `Ok`.
     ///
     /// # Errors
     /// When the body was malformed, is cut short, is empty or has no such list.
-    pub fn finish(self, pieces: &mut Vec<Bytes>) -> Result<(), Malformed> {
+    pub fn finish(self) -> Result<(), Malformed> {
         let end = |what: What| Err(Malformed::new(self.offset, what));
         if let Some(fault) = self.fault {
             return Err(fault);
         }
         match self.place {
-            Place::Envelope => self.envelope.finish(self.list_found).or_else(end)?,
-            _ if self.carry.in_text() => {
-                end("the answer is cut short, within a string of the list".into())?;
+            Place::Envelope => self.envelope.finish(self.list_found).or_else(end),
+            _ if self.carry.in_text() || matches!(self.place, Place::Text(_)) => {
+                end("the answer is cut short, within a string of the list".into())
             }
-            _ => end("the answer is cut short, within the list".into())?,
+            _ => end("the answer is cut short, within the list".into()),
         }
-        if !self.piece.is_empty() {
-            pieces.push(pieces::complete(self.piece));
-        }
-        Ok(())
     }
 
-    fn scan(&mut self, chunk: &[u8], pieces: &mut Vec<Bytes>) -> Result<(), (usize, What)> {
+    fn scan(&mut self, chunk: &[u8], into: &mut impl Take) -> Result<(), Fault> {
         let mut at = 0;
         while at < chunk.len() {
-            if let Place::Envelope = self.place {
-                let list;
-                (at, list) = self.envelope.run(chunk, at)?;
-                if list {
-                    self.list_found = true;
-                    self.place = Place::First;
-                }
-            } else {
-                at = self.list(chunk, at, pieces)?;
-            }
+            at = match self.place {
+                Place::Envelope => self.outside(chunk, at)?,
+                _ if self.piece.is_empty() => self.between(chunk, at, into)?,
+                _ => self.inside(chunk, at, into)?,
+            };
         }
         Ok(())
     }
 
-    /// Reads on within the list; returns the index after its closing bracket, or the chunk's end.
-    fn list(
-        &mut self,
-        chunk: &[u8],
-        at: usize,
-        pieces: &mut Vec<Bytes>,
-    ) -> Result<usize, (usize, What)> {
-        let mut at = at;
-        let mut marks = Marks::new(chunk, at, self.carry, Colons::None);
-        // What `piece` lacks of the chunk starts here; between two pieces nothing is wanted.
-        let mut from = (!self.piece.is_empty()).then_some(at);
-        while let Some(byte) = chunk.get(at) {
-            match self.place {
-                Place::Within(mut nest) => {
-                    let ended = skip(&mut nest, &mut marks, chunk, at)?;
-                    self.place = ended.map_or(Place::Within(nest), |_| Place::After);
-                    at = ended.unwrap_or(chunk.len());
-                    if ended.is_some() {
-                        self.entry_ended(chunk, at, &mut from, pieces);
-                    }
-                }
-                Place::Text => {
-                    let quote = marks.quote_from(at);
-                    at = quote.map_or(chunk.len(), |quote| quote + 1);
-                    if quote.is_some() {
-                        self.place = Place::After;
-                        self.entry_ended(chunk, at, &mut from, pieces);
-                    }
-                }
-                Place::Scalar if is_scalar(*byte) => at += 1,
-                Place::Scalar => {
-                    self.place = Place::After;
-                    self.entry_ended(chunk, at, &mut from, pieces);
-                }
-                _ if is_space(*byte) => at += 1,
-                Place::After if *byte == b',' => {
-                    self.place = Place::Next;
-                    at += 1;
-                }
-                Place::First | Place::After if *byte == b']' => {
-                    self.place = Place::Envelope;
-                    self.carry = Carry::default();
-                    self.envelope.list_closed();
-                    self.keep(&chunk[from.unwrap_or(at)..at]);
-                    return Ok(at + 1);
-                }
-                Place::First | Place::Next => {
-                    self.place = self.entry(*byte).map_err(|what| (at, what))?;
-                    from = from.or(Some(at));
-                    // What a string starts with is not what it ends with.
-                    at += usize::from(*byte == b'"');
-                }
-                Place::After if fail::broken("r04") => at += 1,
-                Place::After | Place::Envelope => return Err((at, between(*byte))),
-            }
+    /// Reads on outside the list; returns the index after what was read.
+    fn outside(&mut self, chunk: &[u8], at: usize) -> Result<usize, Fault> {
+        let (at, list) = self
+            .envelope
+            .run(chunk, at)
+            .map_err(|(at, what)| (self.offset + at, what))?;
+        if list {
+            self.list_found = true;
+            self.place = Place::First;
         }
-        self.carry = marks.finish();
-        self.keep(&chunk[from.unwrap_or(at)..at]);
         Ok(at)
     }
 
-    /// How the entry that starts with `byte` is skipped.
-    fn entry(&self, byte: u8) -> Result<Place, What> {
-        match byte {
-            b'{' | b'[' => Ok(Place::Within(Nest::within(self.envelope.depth()))),
-            b'"' => Ok(Place::Text),
-            _ if is_scalar(byte) => Ok(Place::Scalar),
-            b',' | b']' => Err("a comma without an entry".into()),
-            _ => Err(format!("{} where an entry should be", shown(byte)).into()),
+    /// Reads on between two pieces, and within the next if it begins; returns the index after what was
+    /// read.
+    fn between(&mut self, chunk: &[u8], at: usize, into: &mut impl Take) -> Result<usize, Fault> {
+        for (at, byte) in (at..).zip(&chunk[at..]) {
+            let seen = between(&mut self.place, *byte);
+            match seen.map_err(|what| (self.offset + at, what))? {
+                Between::Nothing => {}
+                Between::Entry => return self.inside(chunk, at, into),
+                Between::ListEnd => {
+                    self.list_closed();
+                    return Ok(at + 1);
+                }
+            }
         }
+        Ok(chunk.len())
     }
 
-    /// Cuts after the entry that ended before `at`, if the piece is large enough.
-    fn entry_ended(
-        &mut self,
-        chunk: &[u8],
-        at: usize,
-        from: &mut Option<usize>,
-        pieces: &mut Vec<Bytes>,
-    ) {
-        let start = from.unwrap_or(at);
-        if self.piece.len() + (at - start) < self.piece_bytes {
-            return;
-        }
-        *from = None;
-        self.keep(&chunk[start..at]);
-        pieces.push(pieces::complete(std::mem::take(&mut self.piece)));
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.piece.capacity() == 0 && !bytes.is_empty() {
+    /// Takes more into the piece and reads on there; returns the index after what belongs to it.
+    fn inside(&mut self, chunk: &[u8], at: usize, into: &mut impl Take) -> Result<usize, Fault> {
+        let part = &chunk[at..chunk.len().min(at + PART_BYTES)];
+        let from = self.piece.len();
+        if from == 0 {
             self.piece = pieces::take();
+            self.piece_at = self.offset + at;
         }
-        self.piece.extend_from_slice(bytes);
-    }
-}
-
-/// Goes on at `at` within what `nest` is open for; returns the index after it, if it ends in `chunk`.
-fn skip(
-    nest: &mut Nest,
-    marks: &mut Marks<'_>,
-    chunk: &[u8],
-    at: usize,
-) -> Result<Option<usize>, (usize, What)> {
-    let mut at = at;
-    while let Some(places) = marks.some_from(at) {
-        for mark in places {
-            at = mark + 1;
-            let seen = nest.see(chunk[mark]);
-            seen.map_err(|what| (mark, what.into()))?;
-            if nest.depth == 0 {
-                return Ok(Some(at));
+        if u32::try_from(from + part.len()).is_err() {
+            return Err((self.piece_at, "an entry of 4 GiB or more".into()));
+        }
+        self.piece.extend_from_slice(part);
+        let (end, stop) = self
+            .run(from, into)
+            .map_err(|(at, what)| (self.piece_at + at, what))?;
+        match stop {
+            Stop::Bytes => Ok(at + part.len()),
+            Stop::Piece => {
+                self.complete(end, into)?;
+                Ok(at + (end - from))
+            }
+            Stop::List => {
+                self.list_closed();
+                self.complete(end, into)?;
+                Ok(at + (end - from) + 1)
             }
         }
     }
-    Ok(None)
+
+    /// Reads on within the piece; returns the index after what belongs to it, and why it ends there.
+    fn run(&mut self, from: usize, into: &mut impl Take) -> Result<(usize, Stop), Fault> {
+        let Cutter {
+            envelope,
+            place,
+            finder,
+            carry,
+            piece,
+            piece_bytes,
+            start,
+            nest,
+            escapes,
+            ..
+        } = self;
+        let mut marks = Marks::new(piece, from, *carry, finder.colons());
+        let mut at = from;
+        while let Some(byte) = piece.get(at) {
+            let ended = match *place {
+                Place::Within => {
+                    let is_object = piece[*start] == b'{';
+                    let ended = finder.nested(nest, piece, at, &mut marks, is_object)?;
+                    at = ended.unwrap_or(piece.len());
+                    ended.is_some()
+                }
+                Place::Text(mut escaped) => {
+                    let ended = text(piece, at, &mut escaped);
+                    *place = Place::Text(escaped);
+                    at = ended.unwrap_or(piece.len());
+                    ended.is_some()
+                }
+                Place::Scalar => {
+                    let within = is_scalar(*byte);
+                    at += usize::from(within);
+                    !within
+                }
+                _ => match between(place, *byte).map_err(|what| (at, what))? {
+                    Between::Nothing => {
+                        at += 1;
+                        false
+                    }
+                    Between::Entry => {
+                        *place = begin(*byte).map_err(|what| (at, what))?;
+                        *start = at;
+                        *nest = Nest::within(envelope.depth());
+                        *escapes = false;
+                        finder.forget();
+                        marks.watch_escapes(at);
+                        // What a string starts with is not what it ends with.
+                        at += usize::from(*byte == b'"');
+                        false
+                    }
+                    Between::ListEnd => return Ok((at, Stop::List)),
+                },
+            };
+            if ended {
+                *place = Place::After;
+                let escaped = *escapes || marks.escapes_seen(at);
+                into.entry(finder.found(piece, *start..at, escaped)?);
+                if at >= *piece_bytes {
+                    return Ok((at, Stop::Piece));
+                }
+            }
+        }
+        *escapes |= marks.escapes_seen(at);
+        *carry = marks.finish();
+        Ok((at, Stop::Bytes))
+    }
+
+    /// The piece is complete, and ends at `end`.
+    fn complete(&mut self, end: usize, into: &mut impl Take) -> Result<(), Fault> {
+        let mut piece = std::mem::take(&mut self.piece);
+        piece.truncate(end);
+        // An entry has just ended: no string is open.
+        self.carry = Carry::default();
+        check_utf8(&piece).map_err(|(at, what)| (self.piece_at + at, what))?;
+        into.piece(pieces::complete(piece));
+        Ok(())
+    }
+
+    fn list_closed(&mut self) {
+        self.place = Place::Envelope;
+        self.envelope.list_closed();
+    }
 }
 
-fn between(byte: u8) -> What {
+/// Goes on at `at` within a string; returns the index after it, if it ends in these bytes.
+fn text(bytes: &[u8], at: usize, escaped: &mut bool) -> Option<usize> {
+    let mut at = at + usize::from(std::mem::take(escaped));
+    loop {
+        at = find::text_stop(bytes, at);
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            _ if at + 1 == bytes.len() => {
+                *escaped = true;
+                return None;
+            }
+            _ => at += 2,
+        }
+    }
+}
+
+/// What `byte` is between two entries.
+#[inline]
+fn between(place: &mut Place, byte: u8) -> Result<Between, What> {
+    match (*place, byte) {
+        _ if is_space(byte) => Ok(Between::Nothing),
+        (Place::After, b',') => {
+            *place = Place::Next;
+            Ok(Between::Nothing)
+        }
+        (Place::First | Place::After, b']') => Ok(Between::ListEnd),
+        (Place::First | Place::Next, _) => Ok(Between::Entry),
+        _ if fail::broken("r04") => Ok(Between::Nothing),
+        (_, b'}') => Err(WRONG_BRACKET.into()),
+        _ => Err(format!("{} where ',' or ']' should be", shown(byte)).into()),
+    }
+}
+
+/// How the entry that starts with `byte` goes on.
+#[inline]
+fn begin(byte: u8) -> Result<Place, What> {
     match byte {
-        b'}' => WRONG_BRACKET.into(),
-        _ => format!("{} where ',' or ']' should be", shown(byte)).into(),
+        b'{' | b'[' => Ok(Place::Within),
+        b'"' => Ok(Place::Text(false)),
+        _ if is_scalar(byte) => Ok(Place::Scalar),
+        b',' | b']' => Err("a comma without an entry".into()),
+        _ => Err(format!("{} where an entry should be", shown(byte)).into()),
     }
 }

@@ -4,19 +4,15 @@
 //! Memory does not grow with the input: names are kept only where the pointer could go on, and only
 //! as long as they could still be the wanted one.
 
-use std::borrow::Cow;
-
 use crate::config::secret;
 
 use super::number::Progress;
-use super::{Bracket, Nest, Pointer, WRONG_BRACKET, escape, is_space, kind_of, shown};
+use super::{Bracket, Nest, Pointer, WRONG_BRACKET, What, escape, is_space, kind_of, shown};
 
 const HEAD_BYTES_MAX: usize = 40;
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// The longest spelling of one byte of a name: `\u0041`.
 const ESCAPE_BYTES_MAX: usize = 6;
-
-pub(super) type What = Cow<'static, str>;
 
 /// The strict reader of an envelope.
 #[derive(Debug)]

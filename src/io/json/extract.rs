@@ -1,4 +1,5 @@
-//! The entries of a piece and their keys, in one pass and without a tree.
+//! The entries of a piece and their keys, in one pass and without a tree; while a body arrives,
+//! [`super::cutter`] finds both with what is here.
 //!
 //! Checked on every byte (R4): UTF-8, string ends, brackets, nesting, and that exactly one comma
 //! stands between two entries. The grammar inside an entry is not; the key of an entry that is not
@@ -7,14 +8,17 @@
 //! A key is a non-empty string or an integer (R33): the first of the pointers that is one. Of fields
 //! with one name the last counts. Only an object has a key.
 
+use std::ops::Range;
+
 use deltapoll_state::fail;
+use serde::{Deserialize, Serialize};
 
 use super::escape::{self, Text};
 use super::marks::{Carry, Colons, Marks};
 use super::number;
 use super::pointer::Step;
 use super::skim::Skim;
-use super::{Malformed, Nest, Pointer, WRONG_BRACKET, find, is_scalar, is_space, shown};
+use super::{Fault, Malformed, Nest, Pointer, WRONG_BRACKET, find, is_scalar, is_space, shown};
 
 /// One entry of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Entry<'a> {
     pub offset: u32,
     /// Its length in bytes.
     pub len: u32,
-    /// Its key: a string's text (escapes resolved, valid UTF-8) or an integer as it is written.
+    /// Its key: a string's text (escapes resolved) or an integer as it is written; UTF-8 if the piece is.
     pub key: Option<&'a [u8]>,
     /// Where in the entry the text of its key starts; `None`: it has none, or none without escapes.
     pub key_offset: Option<u32>,
@@ -32,12 +36,20 @@ pub struct Entry<'a> {
 }
 
 /// What a piece held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Entries in all.
     pub entries: u64,
     /// Entries without a key.
     pub keyless: u64,
+}
+
+impl Counts {
+    /// Adds those of another piece.
+    pub fn add(&mut self, other: Counts) {
+        self.entries += other.entries;
+        self.keyless += other.keyless;
+    }
 }
 
 /// Calls `entry` for each entry of `piece`, in order.
@@ -52,30 +64,19 @@ pub fn scan(
     if u32::try_from(piece.len()).is_err() {
         return Err(Malformed::new(0, "a piece of 4 GiB or more"));
     }
-    // The fast one does not say where.
-    if simdutf8::basic::from_utf8(piece).is_err()
-        && let Err(fault) = simdutf8::compat::from_utf8(piece)
-        && !fail::broken("r04")
-    {
-        return Err(Malformed::new(fault.valid_up_to(), "not UTF-8"));
-    }
+    check_utf8(piece)?;
     let mut finder = Finder::new(keys);
     let mut marks = Marks::new(piece, 0, Carry::default(), finder.colons);
     let mut counts = Counts::default();
     let mut at = find::solid(piece, 0);
     while at < piece.len() {
         let start = at;
-        at = finder.entry(piece, start, &mut marks)?;
-        let (key, key_at) = finder.key(piece).unzip();
+        let (end, escaped) = finder.entry(piece, start, &mut marks)?;
+        let found = finder.found(piece, start..end, escaped)?;
         counts.entries += 1;
-        counts.keyless += u64::from(key.is_none());
-        entry(Entry {
-            offset: start as u32,
-            len: (at - start) as u32,
-            key,
-            key_offset: key_at.flatten().map(|key| (key - start) as u32),
-            bytes: &piece[start..at],
-        });
+        counts.keyless += u64::from(found.key.is_none());
+        entry(found);
+        at = end;
         at = after_comma(piece, at)?;
     }
     Ok(counts)
@@ -97,9 +98,21 @@ impl<'k> Keys<'k> {
             return None;
         }
         let mut marks = Marks::new(entry, 0, Carry::default(), self.0.colons);
-        self.0.entry(entry, 0, &mut marks).ok()?;
-        self.0.key(entry).map(|(key, _)| key)
+        let (end, escaped) = self.0.entry(entry, 0, &mut marks).ok()?;
+        self.0.found(entry, 0..end, escaped).ok()?.key
     }
+}
+
+/// Whether it is UTF-8.
+pub(super) fn check_utf8(piece: &[u8]) -> Result<(), Fault> {
+    // The fast one does not say where.
+    if simdutf8::basic::from_utf8(piece).is_err()
+        && let Err(fault) = simdutf8::compat::from_utf8(piece)
+        && !fail::broken("r04")
+    {
+        return Err((fault.valid_up_to(), "not UTF-8".into()));
+    }
+    Ok(())
 }
 
 /// The start of the next entry, or the end of the piece.
@@ -121,7 +134,7 @@ fn after_comma(piece: &[u8], at: usize) -> Result<usize, Malformed> {
 }
 
 /// Finds the values that the key pointers name.
-struct Finder<'k> {
+pub(super) struct Finder<'k> {
     keys: &'k [Pointer],
     /// For each pointer its first step.
     members: Vec<Member>,
@@ -132,7 +145,7 @@ struct Finder<'k> {
 }
 
 impl<'k> Finder<'k> {
-    fn new(keys: &'k [Pointer]) -> Finder<'k> {
+    pub(super) fn new(keys: &'k [Pointer]) -> Finder<'k> {
         let members = keys.iter().map(|key| match key.steps().first() {
             Some(step) => Member::new(&step.name),
             None => Member::default(),
@@ -145,37 +158,88 @@ impl<'k> Finder<'k> {
         }
     }
 
-    /// Skips the entry at `at`, noting the values that keys may be in; returns the index after it.
+    /// The colons that have to be marked.
+    pub(super) fn colons(&self) -> Colons {
+        self.colons
+    }
+
+    /// Skips the entry at `at`, noting the values that keys may be in; returns the index after it, and
+    /// whether it may have a backslash.
     fn entry(
         &mut self,
         piece: &[u8],
         at: usize,
         marks: &mut Marks<'_>,
-    ) -> Result<usize, Malformed> {
+    ) -> Result<(usize, bool), Malformed> {
         self.forget();
-        match piece[at] {
-            b'{' => {
-                marks.forget_escapes();
-                let end = nested(piece, at, marks, |colon| self.colon(piece, colon))?;
-                if marks.escapes_seen() {
-                    self.members(&piece[..end], at)?;
-                }
-                Ok(end)
+        marks.watch_escapes(at);
+        let end = match piece[at] {
+            byte @ (b'{' | b'[') => {
+                let mut nest = Nest::default();
+                self.nested(&mut nest, piece, at, marks, byte == b'{')?
             }
-            b'[' => nested(piece, at, marks, |_| {}),
-            b'"' => {
-                let quote = marks.quote_from(at + 1);
-                Ok(quote.ok_or_else(|| cut_short(piece))? + 1)
-            }
+            b'"' => return Ok((string(piece, at).ok_or_else(|| cut_short(piece))?.1, false)),
             byte if is_scalar(byte) => {
                 let rest = piece[at..].iter();
-                Ok(at + rest.take_while(|byte| is_scalar(**byte)).count())
+                Some(at + rest.take_while(|byte| is_scalar(**byte)).count())
             }
             byte => {
                 let what = format!("{} where an entry should be", shown(byte));
-                Err(Malformed::new(at, what))
+                return Err(Malformed::new(at, what));
+            }
+        };
+        let end = end.ok_or_else(|| cut_short(piece))?;
+        Ok((end, marks.escapes_seen(end)))
+    }
+
+    /// Goes on at `at` within what `nest` is open for, noting the values that keys may be in if it is an
+    /// object; returns the index after it, if it ends in these bytes.
+    #[inline]
+    pub(super) fn nested(
+        &mut self,
+        nest: &mut Nest,
+        piece: &[u8],
+        at: usize,
+        marks: &mut Marks<'_>,
+        is_object: bool,
+    ) -> Result<Option<usize>, Fault> {
+        let mut at = at;
+        while let Some(mark) = marks.next_from(at) {
+            at = mark + 1;
+            match piece[mark] {
+                b':' if nest.depth == 1 && is_object => self.colon(piece, mark),
+                b':' => {}
+                byte => {
+                    nest.see(byte).map_err(|what| (mark, what.into()))?;
+                    if nest.depth == 0 {
+                        return Ok(Some(at));
+                    }
+                }
             }
         }
+        Ok(None)
+    }
+
+    /// The entry that was skipped last, with its key; `escaped`: it, or one near it, may have a backslash.
+    pub(super) fn found<'a>(
+        &'a mut self,
+        piece: &'a [u8],
+        entry: Range<usize>,
+        escaped: bool,
+    ) -> Result<Entry<'a>, Fault> {
+        let Range { start, end } = entry;
+        // What is found must not depend on what is near it.
+        if escaped && piece[start] == b'{' && memchr::memchr(b'\\', &piece[start..end]).is_some() {
+            self.members(&piece[..end], start)?;
+        }
+        let (key, key_at) = self.key(piece).unzip();
+        Ok(Entry {
+            offset: start as u32,
+            len: (end - start) as u32,
+            key,
+            key_offset: key_at.flatten().map(|key| (key - start) as u32),
+            bytes: &piece[start..end],
+        })
     }
 
     /// Notes the value behind `colon`, if a pointer's name is before it.
@@ -188,24 +252,24 @@ impl<'k> Finder<'k> {
         let tail = tail(before);
         let may_be = |member: &Member| (tail ^ member.tail) & member.mask == 0;
         if self.members.iter().any(may_be) {
-            self.found(before, piece, colon);
+            self.named(before, colon);
         }
     }
 
     /// The same, where a name before `colon` ends as one of the pointers'.
     #[cold]
-    fn found(&mut self, before: &[u8], piece: &[u8], colon: usize) {
+    fn named(&mut self, before: &[u8], colon: usize) {
         for (pointer, member) in self.keys.iter().zip(&mut self.members) {
             if let Some(step) = pointer.steps().first()
                 && ends_with_name(before, &step.name)
             {
-                member.value = find::solid(piece, colon + 1);
+                member.value = colon + 1;
             }
         }
     }
 
     /// The same for all of an object whose names may be written with escapes.
-    fn members(&mut self, piece: &[u8], at: usize) -> Result<usize, Malformed> {
+    fn members(&mut self, piece: &[u8], at: usize) -> Result<usize, Fault> {
         self.forget();
         members(piece, at, |name, value| {
             for (pointer, member) in self.keys.iter().zip(&mut self.members) {
@@ -218,7 +282,8 @@ impl<'k> Finder<'k> {
         })
     }
 
-    fn forget(&mut self) {
+    /// Forgets what was noted of the entry before.
+    pub(super) fn forget(&mut self) {
         for member in &mut self.members {
             member.value = 0;
         }
@@ -230,7 +295,8 @@ impl<'k> Finder<'k> {
         let found = found.filter(|(_, member)| member.value != 0);
         for (pointer, member) in found {
             let steps = &pointer.steps()[1..];
-            let value = steps.iter().try_fold(member.value, |value, step| {
+            let value = find::solid(piece, member.value);
+            let value = steps.iter().try_fold(value, |value, step| {
                 descend(piece, value, step, &mut self.text)
             });
             let Some(value) = value else { continue };
@@ -258,7 +324,8 @@ struct Member {
     /// The last eight bytes of the name with its quotes as a number, whose bits in `mask` count.
     tail: u64,
     mask: u64,
-    /// Where the member's value starts; 0 = not there (no value of a member starts at 0).
+    /// Where the member's value starts, or white space before it; 0 = not there (no value of a member
+    /// starts at 0).
     value: usize,
 }
 
@@ -305,36 +372,6 @@ fn tail(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Skips the object or array at `at`, calling `colon` for each colon right in it; returns the index
-/// after it.
-#[inline]
-fn nested(
-    piece: &[u8],
-    at: usize,
-    marks: &mut Marks<'_>,
-    mut colon: impl FnMut(usize),
-) -> Result<usize, Malformed> {
-    let mut nest = Nest::default();
-    let mut at = at;
-    while let Some(places) = marks.some_from(at) {
-        for mark in places {
-            at = mark + 1;
-            match piece[mark] {
-                b':' if nest.depth == 1 => colon(mark),
-                b':' => {}
-                byte => {
-                    let seen = nest.see(byte);
-                    seen.map_err(|what| Malformed::new(mark, what))?;
-                    if nest.depth == 0 {
-                        return Ok(at);
-                    }
-                }
-            }
-        }
-    }
-    Err(cut_short(piece))
-}
-
 /// The bytes between two quotes.
 #[derive(Clone, Copy)]
 enum Raw<'a> {
@@ -374,16 +411,14 @@ fn string(bytes: &[u8], at: usize) -> Option<(Raw<'_>, usize)> {
 }
 
 /// Skips a string, object or array within `around` open brackets; returns the index after it.
-fn skip(bytes: &[u8], at: usize, around: u32) -> Result<usize, Malformed> {
-    match Skim::within(around).run(bytes, at) {
-        Ok(Some(end)) => Ok(end),
-        Ok(None) => Err(cut_short(bytes)),
-        Err((at, what)) => Err(Malformed::new(at, what)),
-    }
+fn skip(bytes: &[u8], at: usize, around: u32) -> Result<usize, Fault> {
+    let end = Skim::within(around).run(bytes, at);
+    let end = end.map_err(|(at, what)| (at, what.into()))?;
+    end.ok_or_else(|| cut_short(bytes))
 }
 
-fn cut_short(bytes: &[u8]) -> Malformed {
-    Malformed::new(bytes.len(), "the piece ends within an entry")
+fn cut_short(bytes: &[u8]) -> Fault {
+    (bytes.len(), "the piece ends within an entry".into())
 }
 
 /// Skips the object at `at`, calling `member` with each name and the index where its value starts;
@@ -392,7 +427,7 @@ fn members<'a>(
     bytes: &'a [u8],
     at: usize,
     mut member: impl FnMut(Raw<'a>, usize),
-) -> Result<usize, Malformed> {
+) -> Result<usize, Fault> {
     let mut at = at + 1;
     loop {
         at = find::structure(bytes, at);
@@ -411,7 +446,7 @@ fn members<'a>(
             }
             Some(b'{' | b'[') => at = skip(bytes, at, 1)?,
             Some(b'}') => return Ok(at + 1),
-            Some(b']') => return Err(Malformed::new(at, WRONG_BRACKET)),
+            Some(b']') => return Err((at, WRONG_BRACKET.into())),
             Some(_) => at += 1,
         }
     }

@@ -8,11 +8,14 @@
 
 use std::sync::LazyLock;
 
-use deltapoll_blocks::{BYTES as BLOCK_BYTES, Block, Vectors};
+use deltapoll_blocks::{BYTES as BLOCK_BYTES, Block, FEW, Vectors};
 use wide::u8x16;
 
-/// Blocks that are found together.
+/// Blocks that are looked at together.
 const AHEAD: usize = 16;
+const ESCAPES: u32 = (1 << AHEAD) - 1;
+/// Every byte of the blocks may be one.
+const PLACES: usize = AHEAD * BLOCK_BYTES + FEW;
 
 static WIDEST: LazyLock<Option<Vectors>> = LazyLock::new(Vectors::widest);
 
@@ -65,6 +68,10 @@ pub(super) enum Colons {
 /// those are no JSON, and behind one of them it is not known what a string is. `Y`, `_`, `y` and DEL
 /// outside of strings may be marked too: they share the bits of the brackets, and are no part of JSON
 /// there. A colon that is not wanted may be marked.
+///
+/// They are written down for some blocks at once, without asking how many a block has: whoever goes
+/// through them then meets the same sequence for each entry, wherever in a block it starts, which is what
+/// a processor foresees.
 pub(super) struct Marks<'b> {
     bytes: &'b [u8],
     colons: Colons,
@@ -72,58 +79,87 @@ pub(super) struct Marks<'b> {
     /// What the last two bytes of the block before say about the first two of the next: whether the last
     /// one is a quote, and which of them are the tail. Kept for [`Colons::Behind`] only.
     last: (Bits, Bits),
-    /// Blocks that were found ahead, from `at_ahead` on still to be looked at.
     ahead: [Block; AHEAD],
-    at_ahead: usize,
-    /// Of the block that was looked at last.
+    /// Of the blocks that were looked at last; from `next` to `len` still to be told.
+    places: [u32; PLACES],
+    next: usize,
+    len: usize,
+    /// Where these blocks start and end, and a bit for each of them that has a backslash, the first lowest.
     start: usize,
     end: usize,
-    marks: Bits,
-    quotes: Bits,
-    escapes: bool,
-    /// Whether a block since [`Marks::forget_escapes`] has a backslash.
+    escapes: u32,
+    /// Since where backslashes are watched for, and whether a block before these had one.
+    watched: usize,
     escapes_seen: bool,
 }
 
 impl<'b> Marks<'b> {
-    /// The marks of `bytes` from `at` on; `carry` is what the bytes before it leave.
+    /// The marks of `bytes` from `at` on; `carry` is what the bytes before it leave. Where colons are wanted
+    /// that a name may be before, all of the name has to be in `bytes`.
     pub(super) fn new(bytes: &'b [u8], at: usize, carry: Carry, colons: Colons) -> Marks<'b> {
+        debug_assert!(u32::try_from(bytes.len()).is_ok());
+        let is = |back: usize, byte: u8| {
+            let place = at.checked_sub(back);
+            Bits::from(place.is_some_and(|place| bytes[place] == byte))
+        };
+        let last = match colons {
+            Colons::Behind(tail) => (is(1, b'"'), is(2, tail) | is(1, tail) << 1),
+            Colons::None | Colons::All => (0, 0),
+        };
         Marks {
             bytes,
             colons,
             carry,
-            last: (0, 0),
+            last,
             ahead: [Block::default(); AHEAD],
-            at_ahead: AHEAD,
+            places: [0; PLACES],
+            next: 0,
+            len: 0,
             start: at,
             end: at,
-            marks: 0,
-            quotes: 0,
-            escapes: false,
+            escapes: 0,
+            watched: at,
             escapes_seen: false,
         }
     }
 
-    /// Some marks at or after `at`, in order: those of one block. Places must not go back from call to
-    /// call. `None`: there are no more.
+    /// The first mark at or after `at` that was not told yet. Places must not go back from call to call.
     #[inline]
-    pub(super) fn some_from(&mut self, at: usize) -> Option<Places> {
-        self.find(at, |block| block.marks)
+    pub(super) fn next_from(&mut self, at: usize) -> Option<usize> {
+        loop {
+            while self.next < self.len {
+                let place = self.places[self.next] as usize;
+                self.next += 1;
+                if place >= at {
+                    return Some(place);
+                }
+            }
+            if self.end == self.bytes.len() {
+                return None;
+            }
+            self.look();
+        }
     }
 
-    /// The first quote at or after `at` that is not escaped, the same way.
-    pub(super) fn quote_from(&mut self, at: usize) -> Option<usize> {
-        self.find(at, |block| block.quotes)?.next()
+    /// Begins to watch for backslashes, from `at` on.
+    #[inline]
+    pub(super) fn watch_escapes(&mut self, at: usize) {
+        self.watched = at;
+        self.escapes_seen = false;
     }
 
-    /// Begins to watch for backslashes, in the block that was looked at last and those to come.
-    pub(super) fn forget_escapes(&mut self) {
-        self.escapes_seen = self.escapes;
+    /// Whether there may be a backslash between there and `end`, which was looked at; where there is one,
+    /// it says so.
+    #[inline]
+    pub(super) fn escapes_seen(&self, end: usize) -> bool {
+        self.escapes_seen || (self.escapes != 0 && self.escapes_until(end))
     }
 
-    /// Whether there may be a backslash in the bytes since; where there is one, it says so.
-    pub(super) fn escapes_seen(&self) -> bool {
-        self.escapes_seen
+    fn escapes_until(&self, end: usize) -> bool {
+        let block = |place: usize| (place.saturating_sub(self.start) / BLOCK_BYTES).min(AHEAD);
+        let from_there = self.escapes >> block(self.watched) << block(self.watched);
+        let last = block(end.saturating_sub(1)).min(AHEAD - 1);
+        end > self.start && from_there << (AHEAD - 1 - last) & ESCAPES != 0
     }
 
     /// What all the bytes leave to those that come next.
@@ -134,67 +170,52 @@ impl<'b> Marks<'b> {
         self.carry
     }
 
-    #[inline]
-    fn find(&mut self, at: usize, of: impl Fn(&Self) -> Bits) -> Option<Places> {
-        loop {
-            if at < self.end {
-                let passed = at.saturating_sub(self.start);
-                let bits = of(self) >> passed << passed;
-                if bits != 0 {
-                    let start = self.start;
-                    return Some(Places { start, bits });
-                }
-            }
-            if self.end == self.bytes.len() {
-                return None;
-            }
-            self.look();
-        }
-    }
-
-    /// Looks at the next block; the last one may be shorter.
-    #[inline]
-    fn look(&mut self) {
-        if self.at_ahead == AHEAD {
-            self.find_ahead();
-        }
-        let block = self.ahead[self.at_ahead];
-        self.at_ahead += 1;
-        self.start = self.end;
-        self.end = self.bytes.len().min(self.start + BLOCK_BYTES);
-        self.see(block);
-    }
-
-    /// Finds the next whole blocks, as many as there is room for; where there is none left, the last,
-    /// shorter one, padded. Out of line: every sixteenth block needs it.
+    /// Looks at the next blocks: as many whole ones as there is room for; where there is none left, the
+    /// last, shorter one, padded.
     #[inline(never)]
-    fn find_ahead(&mut self) {
+    fn look(&mut self) {
+        self.escapes_seen |= self.escapes_seen(self.end);
         let rest = &self.bytes[self.end..];
         let (blocks, short) = rest.as_chunks();
         let mut last = [0; BLOCK_BYTES];
-        let blocks = match blocks.len() {
+        let (blocks, bytes) = match blocks.len() {
             0 => {
                 last[..short.len()].copy_from_slice(short);
-                &[last]
+                (&[last][..], short.len())
             }
-            len => &blocks[..len.min(AHEAD)],
+            len => {
+                let blocks = &blocks[..len.min(AHEAD)];
+                (blocks, size_of_val(blocks))
+            }
         };
-        // The last places are filled: `look` only has to know one end.
-        self.at_ahead = AHEAD - blocks.len();
-        let found = &mut self.ahead[self.at_ahead..];
         let tail = match self.colons {
             Colons::Behind(tail) => tail,
             Colons::None | Colons::All => 0,
         };
+        let found = &mut self.ahead[..blocks.len()];
         match *WIDEST {
             Some(vectors) => vectors.find(blocks, tail, found),
             None => find_in_16(blocks, tail, found),
         }
+        self.start = self.end;
+        self.end += bytes;
+        (self.next, self.escapes) = (0, 0);
+        let count = blocks.len();
+        let mut marks = [0; AHEAD];
+        for (at, marks) in marks[..count].iter_mut().enumerate() {
+            *marks = self.see(at, bytes.min(BLOCK_BYTES));
+        }
+        let (marks, start) = (&marks[..count], self.start as u32);
+        self.len = match *WIDEST {
+            Some(vectors) => vectors.write(marks, start, &mut self.places),
+            None => deltapoll_blocks::write(marks, start, &mut self.places),
+        };
     }
 
+    /// The marks of one of the blocks that were found, which has `len` bytes.
     #[inline]
-    fn see(&mut self, block: Block) {
-        let mut quotes = block.quotes;
+    fn see(&mut self, at: usize, len: usize) -> Bits {
+        let block = self.ahead[at];
         let mut strings = block.strings;
         let colons = match self.colons {
             Colons::None => 0,
@@ -207,37 +228,16 @@ impl<'b> Marks<'b> {
             }
         };
         let mut marks = block.brackets | colons;
-        self.escapes = block.backslashes != 0;
-        if self.escapes || self.carry.escaped != 0 {
-            self.escapes_seen |= self.escapes;
-            let len = self.end - self.start;
-            quotes &= !self.carry.escapes(block.backslashes, len);
+        if block.backslashes != 0 || self.carry.escaped != 0 {
+            self.escapes |= u32::from(block.backslashes != 0) << at;
+            let quotes = block.quotes & !self.carry.escapes(block.backslashes, len);
             strings = prefix_xor(quotes);
             marks |= block.backslashes;
         }
         let strings = strings ^ self.carry.inside;
         // What pads is within a string exactly if the end is.
         self.carry.inside = (strings.cast_signed() >> (BLOCK_BYTES - 1)).cast_unsigned();
-        self.marks = marks & !strings;
-        self.quotes = quotes;
-    }
-}
-
-/// Places in the bytes, ascending.
-pub(super) struct Places {
-    start: usize,
-    bits: Bits,
-}
-
-impl Iterator for Places {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        let first = self.bits.trailing_zeros() as usize;
-        let place = (self.bits != 0).then(|| self.start + first);
-        self.bits &= self.bits.wrapping_sub(1);
-        place
+        marks & !strings
     }
 }
 
@@ -273,9 +273,9 @@ fn prefix_xor(bits: Bits) -> Bits {
 mod tests {
     use super::*;
 
-    /// The same, a byte at a time: marks, and quotes that are not escaped.
-    fn one_by_one(bytes: &[u8]) -> (Vec<usize>, Vec<usize>) {
-        let (mut marks, mut quotes) = (Vec::new(), Vec::new());
+    /// The same, a byte at a time.
+    fn one_by_one(bytes: &[u8]) -> Vec<usize> {
+        let mut marks = Vec::new();
         let (mut inside, mut escaped) = (false, false);
         for (at, byte) in bytes.iter().enumerate() {
             let now = std::mem::take(&mut escaped);
@@ -285,50 +285,46 @@ mod tests {
                     break;
                 }
                 b'\\' => escaped = !now,
-                b'"' if !now => {
-                    quotes.push(at);
-                    inside = !inside;
-                }
+                b'"' if !now => inside = !inside,
                 b'[' | b']' | b'{' | b'}' | b':' | b'Y' | b'y' | b'_' | 0x7f if !inside => {
                     marks.push(at);
                 }
                 _ => {}
             }
         }
-        (marks, quotes)
+        marks
     }
 
-    fn all(bytes: &[u8], parts: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        let (mut marks, mut quotes) = (Vec::new(), Vec::new());
+    fn all(bytes: &[u8], parts: &[usize]) -> Vec<usize> {
+        let mut found = Vec::new();
         let mut carry = Carry::default();
         let mut from = 0;
         for to in parts.iter().copied().chain([bytes.len()]) {
-            let part = &bytes[..to];
-            for (found, is_mark) in [(&mut marks, true), (&mut quotes, false)] {
-                let mut seen = Marks::new(part, from, carry, Colons::All);
-                let mut at = from;
-                let mut next = |at| match is_mark {
-                    true => seen.some_from(at)?.next(),
-                    false => seen.quote_from(at),
-                };
-                while let Some(place) = next(at) {
-                    found.push(place);
-                    at = place + 1;
-                }
+            let mut marks = Marks::new(&bytes[..to], from, carry, Colons::All);
+            let mut at = from;
+            while let Some(place) = marks.next_from(at) {
+                found.push(place);
+                at = place + 1;
             }
-            carry = Marks::new(part, from, carry, Colons::All).finish();
+            carry = marks.finish();
             from = to;
         }
-        (marks, quotes)
+        found
+    }
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = next.wrapping_add(1);
+            (self.0 >> 33) as usize % end
+        }
     }
 
     #[test]
     fn marks_in_blocks_are_those_found_one_by_one_however_the_bytes_arrive() {
-        let mut seed = 1_u64;
-        let mut below = |end: usize| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 33) as usize % end
-        };
+        let mut random = Random(1);
         let alphabets: [&[u8]; 3] = [
             b"\"\\",
             b"a\"\\{}[]:,Y_y\x7f ",
@@ -336,46 +332,55 @@ mod tests {
         ];
         for round in 0..20_000 {
             let alphabet = alphabets[round % 3];
-            // Now and then more than what is found together.
-            let len = below(if round % 64 == 0 { 2_300 } else { 200 });
+            // Now and then more than what is looked at together.
+            let len = random.below(if round % 64 == 0 { 2_300 } else { 200 });
             // Within a string from the start, mostly: what is behind a stray backslash is not told.
             let first = if round % 8 == 0 { b'a' } else { b'"' };
-            let rest = (0..len).map(|_| alphabet[below(alphabet.len())]);
+            let rest = (0..len).map(|_| alphabet[random.below(alphabet.len())]);
             let bytes: Vec<u8> = [first].into_iter().chain(rest).collect();
-            let mut parts = vec![below(bytes.len() + 1), below(bytes.len() + 1)];
+            let mut parts = vec![random.below(len + 2), random.below(len + 2)];
             parts.sort_unstable();
-            let (marks, quotes) = one_by_one(&bytes);
+            let marks = one_by_one(&bytes);
+            let found = all(&bytes, &parts);
             let text = String::from_utf8_lossy(&bytes);
-            let sure = |places: &[usize], all: &[usize]| {
-                let stray = places.len().min(all.len());
-                assert_eq!(places, &all[..stray], "{text} in {parts:?}");
-            };
-            let (found, found_quotes) = all(&bytes, &parts);
-            sure(&marks, &found);
-            sure(&quotes, &found_quotes);
+            let sure = marks.len().min(found.len());
+            assert_eq!(&found[..sure], &marks[..sure], "{text} in {parts:?}");
             if marks.last().is_none_or(|at| bytes[*at] != b'\\') {
-                assert_eq!(
-                    (found, found_quotes),
-                    (marks, quotes),
-                    "{text} in {parts:?}"
-                );
+                assert_eq!(found, marks, "{text} in {parts:?}");
             }
         }
     }
 
     #[test]
-    fn backslashes_are_seen_in_the_block_that_has_them() {
-        let bytes = [b"{".repeat(64), b"\"\\n\"{".to_vec()].concat();
-        let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::None);
-        let first = |marks: &mut Marks<'_>, at| marks.some_from(at)?.next();
-        assert_eq!(first(&mut marks, 0), Some(0));
-        marks.forget_escapes();
-        assert_eq!(first(&mut marks, 63), Some(63));
-        assert!(!marks.escapes_seen());
-        assert_eq!(first(&mut marks, 64), Some(68));
-        assert!(marks.escapes_seen());
-        marks.forget_escapes();
-        assert!(marks.escapes_seen(), "of the same block");
+    fn a_backslash_is_seen_by_whoever_has_it_and_by_who_shares_its_block() {
+        let mut random = Random(3);
+        for _ in 0..5_000 {
+            let len = 1 + random.below(4_000);
+            // In one string: else it would not be known what is behind a backslash.
+            let mut bytes = vec![b'a'; len];
+            bytes[0] = b'"';
+            let escapes = 1 + random.below(len.max(2) - 1);
+            bytes[escapes.min(len - 1)] = b'\\';
+            let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::None);
+            let (mut from, mut seen) = (0, Vec::new());
+            while from < len {
+                let to = len.min(from + 1 + random.below(1_500));
+                marks.watch_escapes(from);
+                // Nothing is marked: it looks as far as it has to, or further.
+                while marks.end < to {
+                    marks.look();
+                }
+                let told = marks.escapes_seen(to);
+                let has = |from: usize, to: usize| bytes[from..to].contains(&b'\\');
+                let block = |place: usize| place / BLOCK_BYTES * BLOCK_BYTES;
+                let near = has(block(from), len.min(block(to - 1) + BLOCK_BYTES));
+                assert!(!has(from, to) || told, "{from}..{to} of {len}");
+                assert!(!told || near, "{from}..{to} of {len}");
+                seen.push(told);
+                from = to;
+            }
+            assert!(seen.contains(&true));
+        }
     }
 
     #[test]
@@ -416,7 +421,7 @@ mod tests {
             for before in 0..2 * BLOCK_BYTES {
                 let bytes = [&vec![b' '; before][..], name, &[b'1'; 70]].concat();
                 let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::Behind(b'd'));
-                let first = marks.some_from(0).and_then(|mut places| places.next());
+                let first = marks.next_from(0);
                 let colon = before + name.len() - 1;
                 let text = String::from_utf8_lossy(name);
                 assert_eq!(first, marked.then_some(colon), "{text} after {before}");

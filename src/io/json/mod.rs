@@ -4,19 +4,20 @@
 //! Layout, in reading order:
 //!
 //! * [`mod@pointer`]: JSON pointers (RFC 6901).
-//! * [`cutter`]: finds the list while bytes arrive and cuts it into pieces at entry boundaries.
+//! * [`cutter`]: finds the list while bytes arrive, cuts it into pieces, and finds entries and keys.
 //! * [`pieces`]: the memory of pieces, used again.
 //! * `envelope`: the strict grammar of everything outside the list, and the way to the list.
 //! * [`extract`]: the entries of a piece and their keys.
+//! * [`scan`]: what the entries of a piece are known by.
 //! * [`hash`]: the seeded hashes of record keys and of raw bytes.
 //! * [`canonical`]: the fingerprint of an entry's content, whatever its spelling.
 //! * `marks`: quotes, brackets and colons of many bytes at once, in vectors.
 //! * `number`, `escape`, `skim`, `find`: numbers by their decimal text, string escapes,
 //!   skipping a value, finding the next byte that matters.
 //!
-//! What is checked where (R4): the cutter checks all grammar outside the list, and strings, brackets
-//! and commas inside it; `extract` checks UTF-8, strings, brackets and entry boundaries of each piece;
-//! `canonical` checks the grammar inside an entry. What all three accept is JSON by RFC 8259.
+//! What is checked where (R4): the cutter checks all grammar outside the list, and UTF-8, strings, brackets
+//! and commas inside it, as `extract` does for pieces that come in another way; `canonical` checks the
+//! grammar inside an entry. What both accept is JSON by RFC 8259.
 
 pub mod canonical;
 pub mod cutter;
@@ -29,6 +30,7 @@ mod marks;
 mod number;
 pub mod pieces;
 pub mod pointer;
+pub mod scan;
 mod skim;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,16 @@ pub struct Malformed {
     pub offset: u64,
     /// What is wrong.
     pub what: Cow<'static, str>,
+}
+
+/// The same, while it is not known to whom it will be told.
+type Fault = (usize, What);
+type What = Cow<'static, str>;
+
+impl From<Fault> for Malformed {
+    fn from((offset, what): Fault) -> Malformed {
+        Malformed::new(offset, what)
+    }
 }
 
 impl Malformed {

@@ -14,6 +14,7 @@ use crate::io::http::client;
 use crate::io::http::pace::Pace;
 use crate::io::http::validators::Validators;
 use crate::io::json::pointer::Pointer;
+use crate::io::json::scan::Scan;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]";
 const NOT_MODIFIED: &str = "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n";
@@ -131,9 +132,15 @@ fn cell(api: &Api, timeout: Duration) -> (Cell, mpsc::UnboundedSender<Outcome>) 
         due: None,
         reading: Reading {
             records: Pointer::parse("").unwrap(),
+            scan: Scan {
+                keys: vec![Pointer::parse("/id").unwrap()],
+                key_prefix: String::new(),
+                key_suffix: String::new(),
+                seed: 0,
+                workers: 1,
+            },
             body_max: 1 << 20,
             timeout,
-            seed: 0,
             config: 0,
         },
         complete: true,

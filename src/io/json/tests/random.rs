@@ -92,7 +92,7 @@ fn model_entries_and_keys_are_those_that_serde_json_sees() {
         let seen: Value = serde_json::from_str(&body).expect(&body);
         let seen = seen.pointer(path).and_then(Value::as_array).expect(&body);
         let piece_bytes = 1 + dice.below(if case % 8 == 0 { 4_000 } else { 200 });
-        let pieces = match cut(path, piece_bytes, chunks(body.as_bytes(), dice)) {
+        let pieces = match cut_with(path, piece_bytes, &pointers, chunks(body.as_bytes(), dice)) {
             Err(fault) if is_twice(&fault) => {
                 twice += 1;
                 continue;

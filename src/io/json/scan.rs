@@ -1,0 +1,127 @@
+//! What entries are known by: hashes key and raw bytes, and says which worker owns them, while the entry is
+//! in the cache. Nothing is allocated per entry.
+
+use bytes::Bytes;
+use deltapoll_state::{fail, range};
+
+use crate::snapshot::{Owned, Piece, Seen, Span};
+
+use super::Pointer;
+use super::cutter::Take;
+use super::extract::{self, Counts, Entry};
+use super::hash::{self, RecordKey};
+
+/// Entries of a piece for which room is kept: more than a usual piece has.
+const KEPT_MAX: usize = 1 << 15;
+
+/// What a cell's entries are known by.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Pointers to the entry's key; the first that is there.
+    pub keys: Vec<Pointer>,
+    /// What the record key has before the entry's key.
+    pub key_prefix: String,
+    /// What the record key has after it.
+    pub key_suffix: String,
+    /// Seed of all hashes, from the lineage.
+    pub seed: u64,
+    /// How many share the keys.
+    pub workers: usize,
+}
+
+/// Scans the pieces of one body.
+#[derive(Debug)]
+pub struct Scanner<'s> {
+    scan: &'s Scan,
+    record_key: RecordKey,
+    /// What each worker owns of the piece at hand: used again for every piece.
+    shares: Vec<Owned>,
+    counts: Counts,
+    pieces: Vec<Piece>,
+    bytes: u64,
+}
+
+impl Scan {
+    /// Scans a body of this cell.
+    #[must_use]
+    pub fn begin(&self) -> Scanner<'_> {
+        Scanner {
+            scan: self,
+            record_key: RecordKey::new(&self.key_prefix, &self.key_suffix),
+            shares: vec![Owned::default(); self.workers],
+            counts: Counts::default(),
+            pieces: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl Scanner<'_> {
+    /// Takes a piece that was cut in another way than by a [`super::cutter::Cutter`].
+    ///
+    /// # Errors
+    /// What is malformed, and where in the piece: the body cannot be used.
+    pub fn take(&mut self, piece: Bytes) -> Result<(), String> {
+        let number = self.pieces.len();
+        match extract::scan(&piece, &self.scan.keys, |entry| self.entry(entry)) {
+            Err(_) if fail::broken("r03") => {}
+            Err(malformed) => return Err(format!("piece {number}: {malformed}")),
+            Ok(_) => self.piece(piece),
+        }
+        Ok(())
+    }
+
+    /// Memory of what was found, beside the pieces' bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All pieces, in order.
+    #[must_use]
+    pub fn finish(self) -> Vec<Piece> {
+        self.pieces
+    }
+}
+
+impl Take for Scanner<'_> {
+    fn entry(&mut self, entry: Entry<'_>) {
+        self.counts.entries += 1;
+        let Some(key) = entry.key else {
+            self.counts.keyless += 1;
+            return;
+        };
+        let seed = self.scan.seed;
+        let hash = self.record_key.hash(seed, key);
+        let share = &mut self.shares[range::owner(hash, self.scan.workers)];
+        share.seen.push(Seen {
+            hash: [hash.top(), hash.0 as u64],
+            raw: hash::raw(seed, entry.bytes),
+        });
+        share.spans.push(Span {
+            offset: entry.offset,
+            length: entry.len,
+            key_offset: entry.key_offset.unwrap_or(0),
+            key_length: entry.key_offset.map_or(0, |_| key.len() as u32),
+        });
+    }
+
+    fn piece(&mut self, bytes: Bytes) {
+        let mut owned = Vec::with_capacity(self.shares.len());
+        for share in &mut self.shares {
+            // They are kept until the snapshot is decided: copies take just what they need.
+            owned.push(share.clone());
+            self.bytes += share.bytes();
+            share.seen.clear();
+            share.spans.clear();
+            // A piece may be one line of 256 MiB.
+            share.seen.shrink_to(KEPT_MAX);
+            share.spans.shrink_to(KEPT_MAX);
+        }
+        self.pieces.push(Piece {
+            bytes,
+            counts: std::mem::take(&mut self.counts),
+            owned,
+        });
+    }
+}
