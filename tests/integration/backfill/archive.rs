@@ -209,8 +209,11 @@ fn backfill_of_an_archive_stops_at_a_hole_or_a_bad_object_and_goes_on_when_it_is
 
     let (damaged, bytes) = &second[1];
     let mut changed = bytes.to_vec();
+    // More than one fingerprint, which has no part in the digest (R25).
     let middle = changed.len() / 2;
-    changed[middle] ^= 0x55;
+    changed[middle..middle + 64]
+        .iter_mut()
+        .for_each(|byte| *byte ^= 0x55);
     case.objects.plant(damaged, changed.into());
     stopped(damaged, "put back");
     let cut = bytes.slice(..bytes.len() - 20);
