@@ -153,7 +153,7 @@ fn tell(args: &Args, bytes: usize, took: Took) {
     let baseline = median(took.baseline);
     for (name, took) in [
         ("unchanged, one worker", unchanged),
-        ("  of which: find and cut", median(took.cut)),
+        ("  of which: find and scan", median(took.cut)),
         ("some changed, sealed", changed),
         ("sonic-rs, key and hashes", baseline),
     ] {

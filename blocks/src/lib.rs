@@ -93,7 +93,7 @@ impl Vectors {
 }
 
 impl Vectors {
-    /// What [`write`] does, with the instructions of this machine for single bits.
+    /// What [`write()`] does, with the instructions of this machine for single bits.
     #[cfg_attr(
         target_arch = "x86_64",
         expect(unsafe_code, reason = "see the safety argument of the crate")
