@@ -63,13 +63,7 @@ pub fn count(
             records: parse(&source.records)?,
             body_max: config.limits.body_max.0,
         };
-        let scan = Scan {
-            keys: source.key.iter().map(parse).collect::<Result<_, _>>()?,
-            key_prefix: String::new(),
-            key_suffix: String::new(),
-            seed: 0,
-            workers: 1,
-        };
+        let scan = Scan::of_keys(source.key.iter().map(parse).collect::<Result<_, _>>()?);
         readings.insert(name.as_str(), (reading, scan));
     }
     let counted: Mutex<Counts> = Mutex::default();

@@ -266,13 +266,7 @@ mod tests {
     }
 
     fn scan() -> Scan {
-        Scan {
-            keys: vec![Pointer::parse("/a").unwrap()],
-            key_prefix: String::new(),
-            key_suffix: String::new(),
-            seed: 7,
-            workers: 1,
-        }
+        Scan::of_keys(vec![Pointer::parse("/a").unwrap()])
     }
 
     fn text(bytes: &[u8], form: Form) -> Result<String, String> {

@@ -268,11 +268,8 @@ mod tests {
         let reading = Reading {
             records: Pointer::parse("").unwrap(),
             scan: Scan {
-                keys: vec![Pointer::parse("/id").unwrap()],
-                key_prefix: String::new(),
-                key_suffix: String::new(),
-                seed: 0,
                 workers: 2,
+                ..Scan::of_keys(vec![Pointer::parse("/id").unwrap()])
             },
             body_max: 1 << 20,
             timeout: Duration::from_secs(60),

@@ -132,13 +132,7 @@ fn cell(api: &Api, timeout: Duration) -> (Cell, mpsc::UnboundedSender<Outcome>) 
         due: None,
         reading: Reading {
             records: Pointer::parse("").unwrap(),
-            scan: Scan {
-                keys: vec![Pointer::parse("/id").unwrap()],
-                key_prefix: String::new(),
-                key_suffix: String::new(),
-                seed: 0,
-                workers: 1,
-            },
+            scan: Scan::of_keys(vec![Pointer::parse("/id").unwrap()]),
             body_max: 1 << 20,
             timeout,
             config: 0,
