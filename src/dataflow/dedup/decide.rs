@@ -119,7 +119,6 @@ impl Decider {
         let mut back = Vec::new();
         let mut differing = Vec::with_capacity(TOGETHER);
         let mut walk = state.walk(cell.id).map_err(damaged)?;
-        let mut old = walk.next().transpose().map_err(damaged)?;
         for at in 0..entries.len() {
             if entries.is_replaced(at) {
                 found.tally.duplicates += 1;
@@ -127,30 +126,32 @@ impl Decider {
             }
             let row = entries.seen(at);
             let hash = row.hash();
-            while let Some((gone, _)) = old.filter(|(known, _)| *known < hash) {
-                miss(gone, &mut found);
-                old = walk.next().transpose().map_err(damaged)?;
-            }
-            let known = old
-                .filter(|(known, _)| *known == hash)
-                .map(|(_, print)| print);
-            if known.is_some() {
+            let is_known = loop {
+                match walk.peek().map_err(damaged)? {
+                    Some(next) if next < hash => {
+                        walk.advance();
+                        miss(next, &mut found);
+                    }
+                    next => break next == Some(hash),
+                }
+            };
+            let known = is_known.then(|| walk.advance());
+            if let Some(print) = known {
                 while missed.next_if(|missed| *missed < hash).is_some() {}
                 back.extend(missed.next_if_eq(&hash));
-                old = walk.next().transpose().map_err(damaged)?;
-                if known.is_some_and(|k| k.raw == row.raw && k.rule == cell.rule) {
+                if print.raw == row.raw && print.rule == cell.rule {
                     continue;
                 }
             }
-            differing.push((at, known));
+            differing.push((at, known.copied()));
             if differing.len() == TOGETHER {
                 self.look_at(plan, cell, entries, &mut differing, &mut found);
             }
         }
         self.look_at(plan, cell, entries, &mut differing, &mut found);
-        while let Some((gone, _)) = old {
+        for left in walk {
+            let (gone, _) = left.map_err(damaged)?;
             miss(gone, &mut found);
-            old = walk.next().transpose().map_err(damaged)?;
         }
         for hash in back {
             misses.remove(&hash);

@@ -10,15 +10,9 @@ use deltapoll_state::word::KeyHash;
 use crate::dataflow::message::Chunk;
 use crate::snapshot::{Seen, Span};
 
-/// An entry in order.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    seen: Seen,
-    chunk: u32,
-    row: u32,
-}
-
-const _: () = assert!(size_of::<Place>() == 32, "there is one for every entry");
+/// An entry in order: the halves of its key's hash, the fingerprint of its bytes, and its chunk and row, 32
+/// bits each. All zero is what memory is when it is new: an array of these is not written twice.
+type Place = [u64; 4];
 
 /// Entries whose bytes are brought near together: as many of some hundred bytes as the first cache has room
 /// for.
@@ -45,18 +39,15 @@ pub struct Entries {
 impl Entries {
     /// Sorts the entries of `chunks`, which come in the order of the snapshot.
     pub fn new(mut chunks: Vec<Chunk>) -> Entries {
-        let buckets = Buckets::of(&chunks);
+        let buckets = Buckets::new(&chunks);
         // Where the next one of each bucket goes: its end, once all are there.
         let mut ends = buckets.starts.clone();
         let mut places = vec![Place::default(); buckets.entries];
         for (at, chunk) in (0..).zip(&mut chunks) {
-            for (row, seen) in (0..).zip(std::mem::take(&mut chunk.owned.seen)) {
-                let next = &mut ends[buckets.of_seen(&seen)];
-                places[*next] = Place {
-                    seen,
-                    chunk: at,
-                    row,
-                };
+            let seen = std::mem::take(&mut chunk.owned.seen);
+            for (row, Seen { hash, raw }) in (at << 32..).zip(&seen) {
+                let next = &mut ends[buckets.of(hash[0])];
+                places[*next] = [hash[0], hash[1], *raw, row];
                 *next += 1;
             }
         }
@@ -81,22 +72,26 @@ impl Entries {
 
     /// What the entry at `at` is known by.
     #[inline]
-    pub fn seen(&self, at: u32) -> &Seen {
-        &self.places[at as usize].seen
+    pub fn seen(&self, at: u32) -> Seen {
+        let [top, low, raw, _] = self.places[at as usize];
+        Seen {
+            hash: [top, low],
+            raw,
+        }
     }
 
     /// Whether a later entry of the snapshot has the key of the one at `at`.
     #[inline]
     pub fn is_replaced(&self, at: u32) -> bool {
         let next = self.places.get(at as usize + 1);
-        next.is_some_and(|next| next.seen.hash == self.seen(at).hash)
+        next.is_some_and(|next| next[..2] == self.places[at as usize][..2])
     }
 
     /// Where the entry at `at` is in its piece, and its bytes.
     pub fn entry(&self, at: u32) -> (&Span, &[u8]) {
-        let place = self.places[at as usize];
-        let chunk = &self.chunks[place.chunk as usize];
-        let span = &chunk.owned.spans[place.row as usize];
+        let [.., place] = self.places[at as usize];
+        let chunk = &self.chunks[(place >> 32) as usize];
+        let span = &chunk.owned.spans[place as u32 as usize];
         let start = span.offset as usize;
         (span, &chunk.bytes[start..start + span.length as usize])
     }
@@ -121,17 +116,17 @@ impl Entries {
 /// By hash, and of equal ones the last of the snapshot last.
 fn sort(places: &mut [Place]) {
     // By the half that tells nearly all apart.
-    places.sort_unstable_by_key(|place| place.seen.hash[0]);
-    for same in places.chunk_by_mut(|a, b| a.seen.hash[0] == b.seen.hash[0]) {
+    places.sort_unstable_by_key(|place| place[0]);
+    for same in places.chunk_by_mut(|a, b| a[0] == b[0]) {
         if same.len() > 1 {
             same.sort_unstable_by(|a, b| {
-                let in_order = (a.chunk, a.row).cmp(&(b.chunk, b.row));
+                let in_order = a[3].cmp(&b[3]);
                 let last_wins = if fail::broken("r06") {
                     in_order.reverse()
                 } else {
                     in_order
                 };
-                a.seen.hash[1].cmp(&b.seen.hash[1]).then(last_wins)
+                a[1].cmp(&b[1]).then(last_wins)
             });
         }
     }
@@ -147,7 +142,7 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn of(chunks: &[Chunk]) -> Buckets {
+    fn new(chunks: &[Chunk]) -> Buckets {
         let seen = || chunks.iter().flat_map(|chunk| &chunk.owned.seen);
         let entries: usize = chunks.iter().map(|chunk| chunk.owned.seen.len()).sum();
         let (least, most) = seen().fold((u64::MAX, 0), |(least, most), seen| {
@@ -164,7 +159,7 @@ impl Buckets {
         };
         let mut starts = vec![0; count];
         for seen in seen() {
-            starts[buckets.of_seen(seen)] += 1;
+            starts[buckets.of(seen.hash[0])] += 1;
         }
         let mut start = 0;
         for places in &mut starts {
@@ -184,7 +179,7 @@ impl Buckets {
         if places.len() < 2 * PARTS {
             return ends;
         }
-        let part = |place: &Place| ((place.seen.hash[0] - self.least) >> shift) as usize % PARTS;
+        let part = |place: &Place| ((place[0] - self.least) >> shift) as usize % PARTS;
         for place in &*places {
             ends[part(place)] += 1;
         }
@@ -202,9 +197,10 @@ impl Buckets {
         ends
     }
 
+    /// The bucket of a hash with this top half.
     #[inline]
-    fn of_seen(&self, seen: &Seen) -> usize {
-        ((seen.hash[0] - self.least) >> self.shift) as usize
+    fn of(&self, top: u64) -> usize {
+        ((top - self.least) >> self.shift) as usize
     }
 }
 

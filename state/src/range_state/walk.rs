@@ -54,9 +54,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Fills the buffer with what comes next; `false`: nothing does.
-    #[cold]
-    fn fill(&mut self) -> Result<bool, Error> {
+    /// Fills the buffer with what comes next, if anything does.
+    fn fill(&mut self) -> Result<(), Error> {
         self.buffer.clear();
         self.at = 0;
         while self.buffer.is_empty() && !self.ended {
@@ -71,7 +70,7 @@ impl<'a> Walk<'a> {
             };
             self.push(note.hash, note.print());
         }
-        Ok(!self.buffer.is_empty())
+        Ok(())
     }
 
     fn take_page(&mut self, content: &[u8]) {
@@ -122,25 +121,48 @@ impl<'a> Walk<'a> {
     }
 }
 
+impl Walk<'_> {
+    /// The hash of the next key, which [`Walk::advance`] then takes; `None`: there is no further one.
+    ///
+    /// # Errors
+    /// When a page cannot be read; nothing follows then.
+    #[inline]
+    pub fn peek(&mut self) -> Result<Option<KeyHash>, Error> {
+        match self.buffer.get(self.at) {
+            Some(entry) => Ok(Some(entry.hash)),
+            None => self.turn(),
+        }
+    }
+
+    /// Takes the key whose hash was told last.
+    #[inline]
+    pub fn advance(&mut self) -> &Fingerprint {
+        let entry = &self.buffer[self.at];
+        self.at += 1;
+        &entry.print
+    }
+
+    /// Fills the buffer, and says what is first in it.
+    #[cold]
+    fn turn(&mut self) -> Result<Option<KeyHash>, Error> {
+        if let Err(error) = self.fill() {
+            (self.ended, self.notes) = (true, Newest::NONE);
+            self.buffer.clear();
+            return Err(error);
+        }
+        Ok(self.buffer.first().map(|entry| entry.hash))
+    }
+}
+
 impl Iterator for Walk<'_> {
     type Item = Result<(KeyHash, Fingerprint), Error>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at == self.buffer.len() {
-            match self.fill() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    // Nothing follows an error.
-                    (self.ended, self.notes) = (true, Newest::NONE);
-                    self.buffer.clear();
-                    return Some(Err(error));
-                }
-            }
+        match self.peek() {
+            Ok(Some(hash)) => Some(Ok((hash, *self.advance()))),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
         }
-        let entry = &self.buffer[self.at];
-        self.at += 1;
-        Some(Ok((entry.hash, entry.print)))
     }
 }
