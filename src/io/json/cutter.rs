@@ -12,7 +12,7 @@ use deltapoll_state::fail;
 
 use super::envelope::Envelope;
 use super::extract::{Entry, Finder, check_utf8};
-use super::marks::{Carry, Marks};
+use super::marks::{Carry, Marks, Room};
 use super::{
     Fault, Malformed, Nest, Pointer, WRONG_BRACKET, What, find, is_scalar, is_space, pieces, shown,
 };
@@ -39,6 +39,7 @@ pub struct Cutter<'k> {
     finder: Finder<'k>,
     /// What the bytes of the list so far leave to the next.
     carry: Carry,
+    room: Box<Room>,
     /// Without memory while it is empty: it begins with an entry.
     piece: Vec<u8>,
     /// Where it starts in the body.
@@ -101,6 +102,7 @@ impl<'k> Cutter<'k> {
             list_found: false,
             finder: Finder::new(keys),
             carry: Carry::default(),
+            room: Room::new(),
             piece: Vec::new(),
             piece_at: 0,
             piece_bytes,
@@ -225,6 +227,7 @@ impl<'k> Cutter<'k> {
             place,
             finder,
             carry,
+            room,
             piece,
             piece_bytes,
             start,
@@ -232,7 +235,7 @@ impl<'k> Cutter<'k> {
             escapes,
             ..
         } = self;
-        let mut marks = Marks::new(piece, from, *carry, finder.colons());
+        let mut marks = Marks::new(piece, from, *carry, finder.colons(), room);
         let mut at = from;
         while let Some(byte) = piece.get(at) {
             let ended = match *place {

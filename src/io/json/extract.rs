@@ -14,7 +14,7 @@ use deltapoll_state::fail;
 use serde::{Deserialize, Serialize};
 
 use super::escape::{self, Text};
-use super::marks::{Carry, Colons, Marks};
+use super::marks::{Carry, Colons, Marks, Room};
 use super::number;
 use super::pointer::Step;
 use super::skim::Skim;
@@ -66,7 +66,8 @@ pub fn scan(
     }
     check_utf8(piece)?;
     let mut finder = Finder::new(keys);
-    let mut marks = Marks::new(piece, 0, Carry::default(), finder.colons);
+    let mut room = Room::new();
+    let mut marks = Marks::new(piece, 0, Carry::default(), finder.colons, &mut room);
     let mut counts = Counts::default();
     let mut at = find::solid(piece, 0);
     while at < piece.len() {
@@ -83,13 +84,19 @@ pub fn scan(
 }
 
 /// Finds the keys of single entries that [`scan`] has accepted, without checking them again.
-pub struct Keys<'k>(Finder<'k>);
+pub struct Keys<'k> {
+    finder: Finder<'k>,
+    room: Box<Room>,
+}
 
 impl<'k> Keys<'k> {
     /// The first of these pointers that is a key counts.
     #[must_use]
     pub fn new(keys: &'k [Pointer]) -> Keys<'k> {
-        Keys(Finder::new(keys))
+        Keys {
+            finder: Finder::new(keys),
+            room: Room::new(),
+        }
     }
 
     /// The key of an entry; `None`: it has none, or is no entry.
@@ -97,9 +104,10 @@ impl<'k> Keys<'k> {
         if entry.is_empty() {
             return None;
         }
-        let mut marks = Marks::new(entry, 0, Carry::default(), self.0.colons);
-        let (end, escaped) = self.0.entry(entry, 0, &mut marks).ok()?;
-        self.0.found(entry, 0..end, escaped).ok()?.key
+        let Keys { finder, room } = self;
+        let mut marks = Marks::new(entry, 0, Carry::default(), finder.colons, room);
+        let (end, escaped) = finder.entry(entry, 0, &mut marks).ok()?;
+        finder.found(entry, 0..end, escaped).ok()?.key
     }
 }
 
@@ -135,9 +143,8 @@ fn after_comma(piece: &[u8], at: usize) -> Result<usize, Malformed> {
 
 /// Finds the values that the key pointers name.
 pub(super) struct Finder<'k> {
-    keys: &'k [Pointer],
-    /// For each pointer its first step.
-    members: Vec<Member>,
+    /// For each pointer its first step; the pointer to all of an entry names no key.
+    members: Vec<Member<'k>>,
     /// The colons that a name of these may be before.
     colons: Colons,
     /// Text of an escaped name or key.
@@ -146,13 +153,9 @@ pub(super) struct Finder<'k> {
 
 impl<'k> Finder<'k> {
     pub(super) fn new(keys: &'k [Pointer]) -> Finder<'k> {
-        let members = keys.iter().map(|key| match key.steps().first() {
-            Some(step) => Member::new(&step.name),
-            None => Member::default(),
-        });
+        let pointers = keys.iter().filter_map(|key| key.steps().split_first());
         Finder {
-            keys,
-            members: members.collect(),
+            members: pointers.map(Member::new).collect(),
             colons: colons_of(keys),
             text: Vec::new(),
         }
@@ -194,7 +197,7 @@ impl<'k> Finder<'k> {
 
     /// Goes on at `at` within what `nest` is open for, noting the values that keys may be in if it is an
     /// object; returns the index after it, if it ends in these bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn nested(
         &mut self,
         nest: &mut Nest,
@@ -221,6 +224,10 @@ impl<'k> Finder<'k> {
     }
 
     /// The entry that was skipped last, with its key; `escaped`: it, or one near it, may have a backslash.
+    ///
+    /// Inlined where it is called: else what it returns is written in small parts and read in large ones,
+    /// which the processor has to wait for.
+    #[inline(always)]
     pub(super) fn found<'a>(
         &'a mut self,
         piece: &'a [u8],
@@ -250,19 +257,8 @@ impl<'k> Finder<'k> {
             before = &before[..before.len() - 1];
         }
         let tail = tail(before);
-        let may_be = |member: &Member| (tail ^ member.tail) & member.mask == 0;
-        if self.members.iter().any(may_be) {
-            self.named(before, colon);
-        }
-    }
-
-    /// The same, where a name before `colon` ends as one of the pointers'.
-    #[cold]
-    fn named(&mut self, before: &[u8], colon: usize) {
-        for (pointer, member) in self.keys.iter().zip(&mut self.members) {
-            if let Some(step) = pointer.steps().first()
-                && ends_with_name(before, &step.name)
-            {
+        for member in &mut self.members {
+            if member.is_named(before, tail) {
                 member.value = colon + 1;
             }
         }
@@ -272,10 +268,8 @@ impl<'k> Finder<'k> {
     fn members(&mut self, piece: &[u8], at: usize) -> Result<usize, Fault> {
         self.forget();
         members(piece, at, |name, value| {
-            for (pointer, member) in self.keys.iter().zip(&mut self.members) {
-                if let Some(step) = pointer.steps().first()
-                    && name.is(&step.name, &mut self.text)
-                {
+            for member in &mut self.members {
+                if name.is(member.name, &mut self.text) {
                     member.value = value;
                 }
             }
@@ -290,13 +284,11 @@ impl<'k> Finder<'k> {
     }
 
     /// The key of the entry that was skipped last, and where it is if it has no escapes.
+    #[inline]
     fn key<'a>(&'a mut self, piece: &'a [u8]) -> Option<(&'a [u8], Option<usize>)> {
-        let found = self.keys.iter().zip(&self.members);
-        let found = found.filter(|(_, member)| member.value != 0);
-        for (pointer, member) in found {
-            let steps = &pointer.steps()[1..];
+        for member in self.members.iter().filter(|member| member.value != 0) {
             let value = find::solid(piece, member.value);
-            let value = steps.iter().try_fold(value, |value, step| {
+            let value = member.steps.iter().try_fold(value, |value, step| {
                 descend(piece, value, step, &mut self.text)
             });
             let Some(value) = value else { continue };
@@ -318,9 +310,11 @@ impl<'k> Finder<'k> {
     }
 }
 
-/// A member by its name, which is mostly written without escapes; the default one is nowhere.
-#[derive(Clone, Copy, Default)]
-struct Member {
+/// The member that a pointer's first step names; its name is mostly written without escapes.
+struct Member<'k> {
+    name: &'k str,
+    /// The pointer's further steps.
+    steps: &'k [Step],
     /// The last eight bytes of the name with its quotes as a number, whose bits in `mask` count.
     tail: u64,
     mask: u64,
@@ -329,14 +323,24 @@ struct Member {
     value: usize,
 }
 
-impl Member {
-    fn new(name: &str) -> Member {
+impl<'k> Member<'k> {
+    fn new((first, steps): (&'k Step, &'k [Step])) -> Member<'k> {
+        let name = first.name.as_str();
         let quoted = || [b'"'].into_iter().chain(name.bytes()).chain([b'"']);
         Member {
+            name,
+            steps,
             tail: quoted().fold(0, shift_in),
             mask: quoted().map(|_| 0xff).fold(0, shift_in),
             value: 0,
         }
+    }
+
+    /// Whether bytes with this tail end with its name in quotes.
+    #[inline]
+    fn is_named(&self, bytes: &[u8], tail: u64) -> bool {
+        let whole = self.name.len() + 2 <= size_of_val(&tail);
+        (tail ^ self.tail) & self.mask == 0 && (whole || ends_with_name(bytes, self.name))
     }
 }
 

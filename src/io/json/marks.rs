@@ -74,14 +74,10 @@ pub(super) enum Colons {
 /// a processor foresees.
 pub(super) struct Marks<'b> {
     bytes: &'b [u8],
+    /// Of the blocks that were looked at last; places from `next` to `len` are still to be told.
+    room: &'b mut Room,
     colons: Colons,
-    carry: Carry,
-    /// What the last two bytes of the block before say about the first two of the next: whether the last
-    /// one is a quote, and which of them are the tail. Kept for [`Colons::Behind`] only.
-    last: (Bits, Bits),
-    ahead: [Block; AHEAD],
-    /// Of the blocks that were looked at last; from `next` to `len` still to be told.
-    places: [u32; PLACES],
+    before: Before,
     next: usize,
     len: usize,
     /// Where these blocks start and end, and a bit for each of them that has a backslash, the first lowest.
@@ -93,10 +89,68 @@ pub(super) struct Marks<'b> {
     escapes_seen: bool,
 }
 
+/// What the blocks so far leave to the next.
+#[derive(Clone, Copy)]
+struct Before {
+    carry: Carry,
+    /// What the last two bytes say about the next two: whether the last one is a quote, and which of them
+    /// are the tail. Kept for [`Colons::Behind`] only.
+    last: (Bits, Bits),
+}
+
+impl Before {
+    /// The marks of the next block, of which `len` bytes count.
+    #[inline]
+    fn see(&mut self, block: &Block, len: usize, wanted: Colons) -> Bits {
+        let mut strings = block.strings;
+        let colons = match wanted {
+            Colons::None => 0,
+            Colons::All => block.colons,
+            Colons::Behind(_) => {
+                let (last_quote, last_tails) = self.last;
+                self.last = (block.quotes >> 63, block.tails >> 62);
+                let quoted = block.quotes << 1 | last_quote;
+                block.colons & (block.tails << 2 | last_tails | !quoted)
+            }
+        };
+        let mut marks = block.brackets | colons;
+        if block.backslashes != 0 || self.carry.escaped != 0 {
+            let quotes = block.quotes & !self.carry.escapes(block.backslashes, len);
+            strings = prefix_xor(quotes);
+            marks |= block.backslashes;
+        }
+        let strings = strings ^ self.carry.inside;
+        // What pads is within a string exactly if the end is.
+        self.carry.inside = (strings.cast_signed() >> (BLOCK_BYTES - 1)).cast_unsigned();
+        marks & !strings
+    }
+}
+
+/// Where [`Marks`] of some bytes after others write down what they find.
+pub(super) struct Room {
+    ahead: [Block; AHEAD],
+    places: [u32; PLACES],
+}
+
+impl Room {
+    pub(super) fn new() -> Box<Room> {
+        Box::new(Room {
+            ahead: [Block::default(); AHEAD],
+            places: [0; PLACES],
+        })
+    }
+}
+
 impl<'b> Marks<'b> {
     /// The marks of `bytes` from `at` on; `carry` is what the bytes before it leave. Where colons are wanted
     /// that a name may be before, all of the name has to be in `bytes`.
-    pub(super) fn new(bytes: &'b [u8], at: usize, carry: Carry, colons: Colons) -> Marks<'b> {
+    pub(super) fn new(
+        bytes: &'b [u8],
+        at: usize,
+        carry: Carry,
+        colons: Colons,
+        room: &'b mut Room,
+    ) -> Marks<'b> {
         debug_assert!(u32::try_from(bytes.len()).is_ok());
         let is = |back: usize, byte: u8| {
             let place = at.checked_sub(back);
@@ -108,11 +162,9 @@ impl<'b> Marks<'b> {
         };
         Marks {
             bytes,
+            room,
             colons,
-            carry,
-            last,
-            ahead: [Block::default(); AHEAD],
-            places: [0; PLACES],
+            before: Before { carry, last },
             next: 0,
             len: 0,
             start: at,
@@ -128,7 +180,7 @@ impl<'b> Marks<'b> {
     pub(super) fn next_from(&mut self, at: usize) -> Option<usize> {
         loop {
             while self.next < self.len {
-                let place = self.places[self.next] as usize;
+                let place = self.room.places[self.next] as usize;
                 self.next += 1;
                 if place >= at {
                     return Some(place);
@@ -167,7 +219,7 @@ impl<'b> Marks<'b> {
         while self.end < self.bytes.len() {
             self.look();
         }
-        self.carry
+        self.before.carry
     }
 
     /// Looks at the next blocks: as many whole ones as there is room for; where there is none left, the
@@ -192,52 +244,28 @@ impl<'b> Marks<'b> {
             Colons::Behind(tail) => tail,
             Colons::None | Colons::All => 0,
         };
-        let found = &mut self.ahead[..blocks.len()];
+        let found = &mut self.room.ahead[..blocks.len()];
         match *WIDEST {
             Some(vectors) => vectors.find(blocks, tail, found),
             None => find_in_16(blocks, tail, found),
         }
         self.start = self.end;
         self.end += bytes;
-        (self.next, self.escapes) = (0, 0);
-        let count = blocks.len();
+        self.next = 0;
         let mut marks = [0; AHEAD];
-        for (at, marks) in marks[..count].iter_mut().enumerate() {
-            *marks = self.see(at, bytes.min(BLOCK_BYTES));
+        let marks = &mut marks[..blocks.len()];
+        // In registers while it goes from block to block.
+        let (mut before, mut escapes) = (self.before, 0);
+        for (at, (block, marks)) in found.iter().zip(&mut *marks).enumerate() {
+            escapes |= u32::from(block.backslashes != 0) << at;
+            *marks = before.see(block, bytes.min(BLOCK_BYTES), self.colons);
         }
-        let (marks, start) = (&marks[..count], self.start as u32);
+        (self.before, self.escapes) = (before, escapes);
+        let start = self.start as u32;
         self.len = match *WIDEST {
-            Some(vectors) => vectors.write(marks, start, &mut self.places),
-            None => deltapoll_blocks::write(marks, start, &mut self.places),
+            Some(vectors) => vectors.write(marks, start, &mut self.room.places),
+            None => deltapoll_blocks::write(marks, start, &mut self.room.places),
         };
-    }
-
-    /// The marks of one of the blocks that were found, which has `len` bytes.
-    #[inline]
-    fn see(&mut self, at: usize, len: usize) -> Bits {
-        let block = self.ahead[at];
-        let mut strings = block.strings;
-        let colons = match self.colons {
-            Colons::None => 0,
-            Colons::All => block.colons,
-            Colons::Behind(_) => {
-                let (last_quote, last_tails) = self.last;
-                self.last = (block.quotes >> 63, block.tails >> 62);
-                let quoted = block.quotes << 1 | last_quote;
-                block.colons & (block.tails << 2 | last_tails | !quoted)
-            }
-        };
-        let mut marks = block.brackets | colons;
-        if block.backslashes != 0 || self.carry.escaped != 0 {
-            self.escapes |= u32::from(block.backslashes != 0) << at;
-            let quotes = block.quotes & !self.carry.escapes(block.backslashes, len);
-            strings = prefix_xor(quotes);
-            marks |= block.backslashes;
-        }
-        let strings = strings ^ self.carry.inside;
-        // What pads is within a string exactly if the end is.
-        self.carry.inside = (strings.cast_signed() >> (BLOCK_BYTES - 1)).cast_unsigned();
-        marks & !strings
     }
 }
 
@@ -298,9 +326,10 @@ mod tests {
     fn all(bytes: &[u8], parts: &[usize]) -> Vec<usize> {
         let mut found = Vec::new();
         let mut carry = Carry::default();
+        let mut room = Room::new();
         let mut from = 0;
         for to in parts.iter().copied().chain([bytes.len()]) {
-            let mut marks = Marks::new(&bytes[..to], from, carry, Colons::All);
+            let mut marks = Marks::new(&bytes[..to], from, carry, Colons::All, &mut room);
             let mut at = from;
             while let Some(place) = marks.next_from(at) {
                 found.push(place);
@@ -361,7 +390,8 @@ mod tests {
             bytes[0] = b'"';
             let escapes = 1 + random.below(len.max(2) - 1);
             bytes[escapes.min(len - 1)] = b'\\';
-            let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::None);
+            let mut room = Room::new();
+            let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::None, &mut room);
             let (mut from, mut seen) = (0, Vec::new());
             while from < len {
                 let to = len.min(from + 1 + random.below(1_500));
@@ -420,7 +450,9 @@ mod tests {
         for (name, marked) in names {
             for before in 0..2 * BLOCK_BYTES {
                 let bytes = [&vec![b' '; before][..], name, &[b'1'; 70]].concat();
-                let mut marks = Marks::new(&bytes, 0, Carry::default(), Colons::Behind(b'd'));
+                let mut room = Room::new();
+                let colons = Colons::Behind(b'd');
+                let mut marks = Marks::new(&bytes, 0, Carry::default(), colons, &mut room);
                 let first = marks.next_from(0);
                 let colon = before + name.len() - 1;
                 let text = String::from_utf8_lossy(name);

@@ -120,7 +120,7 @@ impl Nest {
     }
 
     /// Takes account of a byte outside of strings.
-    #[inline]
+    #[inline(always)]
     fn see(&mut self, byte: u8) -> Result<(), &'static str> {
         match byte {
             b'{' => self.open(Bracket::Object),
