@@ -60,9 +60,13 @@ def main():
         failed.setdefault(peer, why)
     carried = {name: facts[name] for name in ("machine", "versions", "seed", "commit", "date")}
     args.lines.write_text("".join(json.dumps(run | carried) + "\n" for run in runs))
-    result = summary(run for run in runs if run["peer"] not in failed)
-    args.out.write_text(json.dumps(facts | {"failed": failed, "medians": result}, indent=2) + "\n")
-    text = section(facts, runs[0], result, failed)
+    good = [run for run in runs if run["peer"] not in failed]
+    usual = runs[0]["entries"]
+    result = summary(run for run in good if run["entries"] == usual)
+    large = [run for run in good if run["entries"] != usual]
+    medians = {"medians": result, "large": summary(large)}
+    args.out.write_text(json.dumps(facts | {"failed": failed} | medians, indent=2) + "\n")
+    text = section(facts, runs[0], result, large, failed)
     print(text)
     insert(args.into, text)
     if failed:
@@ -107,7 +111,7 @@ def summary(runs):
     return result
 
 
-def section(facts, run, result, failed):
+def section(facts, run, result, large, failed):
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     how = f"""The same simulated API ({run["entries"]:,} entries of {run["body_bytes"] // run["entries"]} bytes,
@@ -121,8 +125,17 @@ def section(facts, run, result, failed):
     made = f"""Made by `{facts["command"]}` at commit {facts["commit"]} with {built} on
         {facts["date"]}, on {machine["cores"]} shared cores ({machine["cpu"]}) that also run the simulated API and the broker.
         Versions: {versions}."""
-    parts = [filled(how), "\n".join(table(result, failed)), NOTES.rstrip(), filled(made)]
-    return "\n\n".join(parts)
+    parts = [filled(how), "\n".join(table(result, failed))]
+    parts += [filled(unchanged(large))] if large else []
+    return "\n\n".join([*parts, NOTES.rstrip(), filled(made)])
+
+
+def unchanged(runs):
+    """One sentence about many entries of which none changed."""
+    result = summary(runs)
+    peers = [peer for peer in PEERS if peer in result]
+    told = [f"{PEERS[peer]} {cell(result, peer, '0').replace(' | ', ' at ')} entries/s" for peer in peers]
+    return f"{runs[0]['entries']:,} unchanged entries: CPU s per million {', '.join(told)}."
 
 
 def filled(text):
