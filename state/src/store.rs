@@ -129,7 +129,7 @@ pub trait PageStore: Send + Sync + fmt::Debug {
 /// than a quarter of a segment into a file of its own, which it does not sync.
 const SEGMENT_BYTES: usize = 2 << 20;
 /// A generation is copied when its files are larger than this many times what it holds ...
-const SPREAD_MAX: (u64, u64) = (17, 10);
+const SPREAD_MAX: (u64, u64) = (3, 2);
 /// ... and this, which a small store is not worth copying for.
 const SPREAD_BYTES: u64 = 4 << 20;
 /// The key of the [`Sum`]; after every other.

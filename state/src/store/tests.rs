@@ -130,7 +130,7 @@ fn a_store_that_spreads_is_copied_and_loses_nothing() {
     let mut dice = Dice::new(41);
     let model = churn(&store, &mut dice, 40);
     assert!(store.generation().number > 1, "it was copied at least once");
-    assert!(store.bytes().unwrap() < 2_000_000 * 17 / 10 + SPREAD_BYTES);
+    assert!(store.bytes().unwrap() <= spread_max(2_000_000));
     assert_eq!(content(&store), model);
     assert_eq!(
         generations(dir.path()).unwrap(),
