@@ -126,7 +126,7 @@ impl Before {
     }
 }
 
-/// Where [`Marks`] of some bytes after others write down what they find.
+/// Where [`Marks`] write down what they find: used again for the next part of the bytes.
 pub(super) struct Room {
     ahead: [Block; AHEAD],
     places: [u32; PLACES],

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::dice::Dice;
+use crate::page::{Id, Kind};
 use crate::range::owner;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, PageStore};
 
 const CELL: CellId = CellId(3);
 
@@ -45,6 +46,37 @@ fn values(state: &RangeState) -> Vec<(u128, u64)> {
 /// What a restart finds: the pages alone.
 fn paged(state: &RangeState) -> Vec<(u128, u64)> {
     values(&RangeState::new(state.pages.clone(), Range::ALL))
+}
+
+#[test]
+fn nothing_follows_an_error_within_a_walk() {
+    let store = Arc::new(MemoryStore::default());
+    let mut state = RangeState::new(Pages::new(store.clone()), Range::ALL);
+    let notes = || (1..=1_000).map(|n| note(n << 100, Some(n as u64), b"key"));
+    state.note(CELL, Epoch(1), notes().collect());
+    state.write(Epoch(1)).unwrap();
+    let pages = store.range(&[], &[0xff]).map(|pair| pair.unwrap());
+    let of_entries = |key: &[u8]| Id::read(key).is_some_and(|id| id.kind == Kind::Entries);
+    let mut pages = pages.filter(|(key, _)| of_entries(key));
+    let (second, bytes) = pages.nth(1).expect("two pages");
+    drop(pages);
+    let mut bytes = bytes.to_vec();
+    bytes[20] ^= 1;
+    store.apply(vec![(second.to_vec(), Some(bytes))]).unwrap();
+    // What is in memory only would come after the pages.
+    state.note(CELL, Epoch(2), vec![note(2_000 << 100, Some(1), b"key")]);
+    let mut walk = state.walk(CELL).unwrap();
+    let sound = walk.by_ref().take_while(Result::is_ok).count();
+    assert!((1..1_000).contains(&sound), "{sound}");
+    assert!(walk.next().is_none());
+    let mut walk = state.walk(CELL).unwrap();
+    for n in 1..=sound as u128 {
+        assert_eq!(walk.peek().unwrap(), Some(KeyHash(n << 100)));
+        assert_eq!(walk.peek().unwrap(), Some(KeyHash(n << 100)));
+        assert_eq!(*walk.advance(), print(n as u64));
+    }
+    assert!(walk.peek().is_err());
+    assert_eq!(walk.peek().unwrap(), None);
 }
 
 #[test]

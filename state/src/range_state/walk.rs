@@ -135,6 +135,9 @@ impl Walk<'_> {
     }
 
     /// Takes the key whose hash was told last.
+    ///
+    /// # Panics
+    /// When none was.
     #[inline]
     pub fn advance(&mut self) -> &Fingerprint {
         let entry = &self.buffer[self.at];

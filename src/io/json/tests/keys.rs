@@ -81,6 +81,57 @@ fn r33_a_key_is_a_non_empty_string_or_an_integer() {
 }
 
 #[test]
+fn r33_a_name_counts_as_a_whole_however_long_it_is() {
+    for name in ["puuid", "league", "matchId", "playerId", "summonerId"] {
+        let key = format!("/{name}");
+        let of = |member: &str, colon: &str| {
+            key_of(&format!(r#"{{"{member}"{colon}"k"}}"#), &[key.as_str()])
+        };
+        for colon in [":", " \n: "] {
+            assert_eq!(of(name, colon).as_deref(), Some("k"), "{name}");
+            for other in [
+                format!("x{name}"),
+                format!("x{}", &name[1..]),
+                name[1..].to_owned(),
+            ] {
+                assert_eq!(of(&other, colon), None, "{other} is not {name}");
+            }
+        }
+    }
+    // The same last eight bytes.
+    let entry = r#"{"otherSummonerId" : "b","firstSummonerId":"a"}"#;
+    let keys = ["/firstSummonerId", "/otherSummonerId"];
+    assert_eq!(key_of(entry, &keys).as_deref(), Some("a"));
+    assert_eq!(key_of(entry, &keys[1..]).as_deref(), Some("b"));
+    assert_eq!(key_of(entry, &["/thirdSummonerId"]), None);
+}
+
+#[test]
+fn what_finds_keys_keeps_nothing_of_the_entry_before() {
+    let keys = [pointer("/id")];
+    let mut finds = extract::Keys::new(&keys);
+    let long = format!(
+        r#"{{"x":["{}",{{"y":":"}}],"id":"a"}}"#,
+        ": [".repeat(2_000)
+    );
+    for (entry, key) in [
+        (long.as_str(), Some("a")),
+        (r#"{"id":"b"}"#, Some("b")),
+        (&long[..3_000], None),
+        ("{}", None),
+        (r#"{"id":"c","#, None),
+        (r#"{"x":1}"#, None),
+        (r#"{"id":"d"}"#, Some("d")),
+    ] {
+        assert_eq!(
+            finds.of(entry.as_bytes()),
+            key.map(str::as_bytes),
+            "{key:?}"
+        );
+    }
+}
+
+#[test]
 fn r33_the_first_pointer_that_is_there_is_the_key() {
     let keys = ["/puuid", "/summonerId", "/deep/1/id"];
     let is = |entry, key: Option<&str>| assert_eq!(key_of(entry, &keys).as_deref(), key, "{entry}");
