@@ -95,7 +95,8 @@ def count(runs, ends):
         # Of those that would have changed some leave.
         if run["records"] < 0.98 * expected:
             what = f"{run['records']} records of {expected:.0f}"
-            short.setdefault(run["peer"], f"in run {run['run']}, churn {run['churn']}: published {what}")
+            when = f"in run {run['run']}, churn {run['churn']}, {run['entries']} entries"
+            short.setdefault(run["peer"], f"{when}: published {what}")
     return short
 
 
