@@ -8,6 +8,7 @@
 //! * [`pieces`]: the memory of pieces, used again.
 //! * `envelope`: the strict grammar of everything outside the list, and the way to the list.
 //! * [`extract`]: the entries of a piece and their keys.
+//! * `value`: the way through a value, to a key.
 //! * [`scan`]: what the entries of a piece are known by.
 //! * [`hash`]: the seeded hashes of record keys and of raw bytes.
 //! * [`canonical`]: the fingerprint of an entry's content, whatever its spelling.
@@ -34,6 +35,7 @@ pub mod scan;
 mod skim;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::borrow::Cow;
 
