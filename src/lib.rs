@@ -20,7 +20,7 @@
 //! * [`sinks`]: which followers a configuration asks for.
 //! * [`sim`]: the simulated league API.
 //! * [`cli`]: the command line.
-//! * `memory`: the allocator.
+//! * [`kept`]: memory that is used again; `memory`: the allocator.
 //! * [`clock`], [`fault`], [`log`], [`mirror`], [`phases`], [`signals`], [`status`], [`stop`]: time, why
 //!   and how the program stops, and what a person sees of it.
 
@@ -35,6 +35,7 @@ pub mod fault;
 pub mod follower;
 pub mod identity;
 pub mod io;
+pub mod kept;
 pub mod ledger;
 pub mod log;
 mod memory;

@@ -13,6 +13,7 @@ use crate::config::Removed;
 use crate::io::json::extract::Counts;
 use crate::io::json::pointer::Pointer;
 use crate::io::json::scan::Scan;
+use crate::kept::{SEEN, SPANS};
 use crate::rules::Rules;
 
 /// Number of a poll within this process; answers of an abandoned poll are told apart by it (R1).
@@ -124,10 +125,29 @@ pub struct Span {
 }
 
 impl Owned {
+    /// An empty one with room for so many entries, of memory that is used again.
+    #[must_use]
+    pub fn with_capacity(entries: usize) -> Owned {
+        let (mut seen, mut spans) = (SEEN.take(entries), SPANS.take(entries));
+        seen.clear();
+        spans.clear();
+        Owned { seen, spans }
+    }
+
     /// Memory that it takes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (size_of_val(&*self.seen) + size_of_val(&*self.spans)) as u64
+        let seen = self.seen.capacity() * size_of::<Seen>();
+        let spans = self.spans.capacity() * size_of::<Span>();
+        (seen + spans) as u64
+    }
+}
+
+/// Its memory is used again.
+impl Drop for Owned {
+    fn drop(&mut self) {
+        SEEN.put_back(std::mem::take(&mut self.seen));
+        SPANS.put_back(std::mem::take(&mut self.spans));
     }
 }
 

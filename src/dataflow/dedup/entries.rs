@@ -8,10 +8,11 @@ use deltapoll_state::fail;
 use deltapoll_state::word::KeyHash;
 
 use crate::dataflow::message::Chunk;
+use crate::kept::{PLACES, SEEN};
 use crate::snapshot::{Seen, Span};
 
 /// An entry in order: the halves of its key's hash, the fingerprint of its bytes, and its chunk and row, 32
-/// bits each. All zero is what memory is when it is new: an array of these is not written twice.
+/// bits each.
 type Place = [u64; 4];
 
 /// Entries whose bytes are brought near together: as many of some hundred bytes as the first cache has room
@@ -42,7 +43,10 @@ impl Entries {
         let buckets = Buckets::new(&chunks);
         // Where the next one of each bucket goes: its end, once all are there.
         let mut ends = buckets.starts.clone();
-        let mut places = vec![Place::default(); buckets.entries];
+        // The next snapshot may be a little larger.
+        let mut places = PLACES.take(buckets.entries + buckets.entries / 8);
+        // What is in it already is written over.
+        places.resize(buckets.entries, Place::default());
         for (at, chunk) in (0..).zip(&mut chunks) {
             let seen = std::mem::take(&mut chunk.owned.seen);
             for (row, Seen { hash, raw }) in (at << 32..).zip(&seen) {
@@ -50,6 +54,7 @@ impl Entries {
                 places[*next] = [hash[0], hash[1], *raw, row];
                 *next += 1;
             }
+            SEEN.put_back(seen);
         }
         let mut spare = Vec::new();
         for (start, end) in buckets.starts.iter().zip(ends) {
@@ -110,6 +115,13 @@ impl Entries {
                 .fold(0, |all, byte| all ^ byte)
         });
         std::hint::black_box(near.fold(0, |all, byte| all ^ byte));
+    }
+}
+
+/// The memory of what is in order is used again.
+impl Drop for Entries {
+    fn drop(&mut self) {
+        PLACES.put_back(std::mem::take(&mut self.places));
     }
 }
 

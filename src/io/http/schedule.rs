@@ -17,13 +17,13 @@ use crate::io::http::answer::{self, Answer, Reading};
 use crate::io::http::budget::Budget;
 use crate::io::http::pace::Pace;
 use crate::io::http::validators::Validators;
-use crate::io::json::pieces;
+use crate::kept;
 use crate::snapshot::{Outcome, PollId, Snapshot, Tally, Verdict};
 
 /// While the journal is above its limit it is looked at this often.
 pub const GATE_PAUSE: Duration = Duration::from_millis(200);
-/// Who is due later than that does not keep the memory of pieces for it.
-const KEEP_PIECES: Duration = Duration::from_secs(2);
+/// Who is due later than that does not keep memory for it.
+const KEEP_MEMORY: Duration = Duration::from_secs(2);
 /// What a first request reserves; a later one reserves what the cell's last answer took.
 const FIRST_BYTES: u64 = 64 << 10;
 
@@ -117,8 +117,8 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
         (shared.report)(asked.attempt);
         let wait = (started + cell.every).saturating_duration_since(clock::now());
         (shared.due)(cell.index, clock::unix_ms() + millis(wait));
-        if wait > KEEP_PIECES {
-            pieces::give_back();
+        if wait > KEEP_MEMORY {
+            kept::give_back();
         }
         let last = shared.rounds.is_some_and(|rounds| poll >= rounds);
         if !last && !sleep_until(started + cell.every, &mut stop).await {

@@ -10,6 +10,7 @@ use super::Pointer;
 use super::cutter::Take;
 use super::extract::{self, Counts, Entry};
 use super::hash::{self, RecordKey};
+use super::pieces;
 
 /// Entries of a piece for which room is kept: more than a usual piece has.
 const KEPT_MAX: usize = 1 << 15;
@@ -34,7 +35,7 @@ pub struct Scan {
 pub struct Scanner<'s> {
     scan: &'s Scan,
     record_key: RecordKey,
-    /// What each worker owns of the piece at hand: used again for every piece.
+    /// What each worker owns of the piece at hand.
     shares: Vec<Owned>,
     counts: Counts,
     pieces: Vec<Piece>,
@@ -122,14 +123,21 @@ impl Take for Scanner<'_> {
     fn piece(&mut self, bytes: Bytes) {
         let mut owned = Vec::with_capacity(self.shares.len());
         for share in &mut self.shares {
-            // They are kept until the snapshot is decided: copies take just what they need.
-            owned.push(share.clone());
-            self.bytes += share.bytes();
-            share.seen.clear();
-            share.spans.clear();
-            // A piece may be one line of 256 MiB.
-            share.seen.shrink_to(KEPT_MAX);
-            share.spans.shrink_to(KEPT_MAX);
+            let complete = if pieces::is_usual(bytes.len()) {
+                let about = share.seen.len() + share.seen.len() / 8;
+                std::mem::replace(share, Owned::with_capacity(about))
+            } else {
+                // A copy takes just what it needs until the snapshot is decided.
+                let copy = share.clone();
+                share.seen.clear();
+                share.spans.clear();
+                // A piece may be one line of 256 MiB.
+                share.seen.shrink_to(KEPT_MAX);
+                share.spans.shrink_to(KEPT_MAX);
+                copy
+            };
+            self.bytes += complete.bytes();
+            owned.push(complete);
         }
         self.pieces.push(Piece {
             bytes,
