@@ -27,6 +27,7 @@
 //! `.renamed`, `.synced`; of a copy: `store.copy.before`, `.made`, `.synced`, `.switched`, `.removed`
 //! (the old generation).
 
+mod both_ends;
 mod directory;
 mod look;
 mod memory;
@@ -203,7 +204,7 @@ impl SledStore {
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
             fail::step("store.open.removed");
         }
-        let generation = Generation::open(dir, number, cache_bytes)?;
+        let generation = Arc::new(Generation::open(dir, number, cache_bytes)?);
         let (bytes, sum) = generation.verify()?;
         if sum.batch < flushed && !fail::broken("r28") {
             return Err(damaged(
@@ -217,7 +218,7 @@ impl SledStore {
             dir: dir.to_owned(),
             cache_bytes,
             current: Mutex::new(Current {
-                generation: Arc::new(generation),
+                generation,
                 sum,
                 meanwhile: None,
             }),
@@ -298,7 +299,7 @@ impl PageStore for SledStore {
     fn range(&self, from: &[u8], to: &[u8]) -> Pairs<'_> {
         let generation = self.generation();
         let pairs = generation.db.range(from..=to);
-        Box::new(SledRange { generation, pairs })
+        Box::new(Reading { generation, pairs })
     }
 
     fn apply(&self, batch: Vec<Write>) -> Result<(), Error> {
@@ -370,6 +371,15 @@ struct Generation {
     dir: PathBuf,
     /// After `db`, so that it is closed before its files are removed.
     doom: Doom,
+}
+
+/// What some of its pairs are.
+#[derive(Default)]
+struct Found {
+    bytes: u64,
+    sum: Sum,
+    /// The sum that they should have, if it can be read, if it is among them.
+    stated: Option<Option<Sum>>,
 }
 
 /// Whether to remove the files at the end, and which.
@@ -462,16 +472,24 @@ impl Generation {
     }
 
     /// Bytes of the pairs, and their sum, which is the one they should have. Nobody writes meanwhile.
-    fn verify(&self) -> Result<(u64, Sum), Error> {
-        let (mut bytes, mut sum, mut stated) = (0, Sum::default(), Some(Sum::default()));
-        self.each(|key, value| {
+    fn verify(self: &Arc<Self>) -> Result<(u64, Sum), Error> {
+        let all = || Reading {
+            generation: self.clone(),
+            pairs: self.db.iter(),
+        };
+        let found = both_ends::visit(all, |found: &mut Found, key, value| {
             if *key == SUM {
-                stated = Sum::decode(value);
+                found.stated = Some(Sum::decode(value));
                 return;
             }
-            bytes += (key.len() + value.len()) as u64;
-            sum.add(key, value);
+            found.bytes += (key.len() + value.len()) as u64;
+            found.sum.add(key, value);
         })?;
+        let bytes = found.iter().map(|found| found.bytes).sum();
+        let stated = found.iter().find_map(|found| found.stated);
+        let stated = stated.unwrap_or(Some(Sum::default()));
+        let [mut sum, rest] = found.map(|found| found.sum);
+        sum.merge(rest);
         sum.batch = stated.map_or(0, |stated| stated.batch);
         if stated == Some(sum) || fail::broken("r28") {
             return Ok((bytes, sum));
@@ -491,12 +509,13 @@ impl Generation {
     }
 }
 
-struct SledRange {
+/// Pairs of a generation, which stays while they are read.
+struct Reading {
     generation: Arc<Generation>,
     pairs: sled::Iter,
 }
 
-impl SledRange {
+impl Reading {
     fn pair(
         &mut self,
         pick: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
@@ -507,7 +526,7 @@ impl SledRange {
     }
 }
 
-impl Iterator for SledRange {
+impl Iterator for Reading {
     type Item = Result<(Bytes, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -515,7 +534,7 @@ impl Iterator for SledRange {
     }
 }
 
-impl DoubleEndedIterator for SledRange {
+impl DoubleEndedIterator for Reading {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.pair(sled::Iter::next_back)
     }

@@ -22,6 +22,12 @@ impl Sum {
         self.hashes = self.hashes.wrapping_sub(hash(key, value));
     }
 
+    /// Adds the pairs of another set.
+    pub(super) fn merge(&mut self, other: Sum) {
+        self.count = self.count.wrapping_add(other.count);
+        self.hashes = self.hashes.wrapping_add(other.hashes);
+    }
+
     pub(super) fn encode(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         for (at, word) in [self.count, self.hashes, self.batch].iter().enumerate() {
