@@ -9,7 +9,7 @@
 //! * [`fail`]: where tests may end the process or break a rule; for tests, too: `dice`, `fuzz`.
 //! * [`directory`]: directories that a power cut does not take back; [`lock`]: one process in each.
 //! * [`journal`]: sealed batches and small facts: the one place where anything is committed.
-//! * [`store`]: where pages are kept, and the only file that names sled.
+//! * [`store`]: where pages are kept: sled is named there alone.
 //! * [`pages`]: the entries of every cell, in pages; `page`: what one of them holds.
 //! * [`range_state`]: what one worker remembers of its range: pages, and what was decided since.
 

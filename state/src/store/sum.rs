@@ -2,6 +2,9 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+/// The key of a store's sum; after every other.
+pub(super) const SUM: [u8; 16] = [0xff; 16];
+
 /// Identifies a set of pairs, whatever their order, as of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {

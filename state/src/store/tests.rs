@@ -2,6 +2,10 @@
 
 mod replaced;
 
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::directory::files;
 use super::*;
 use crate::dice::Dice;
 
