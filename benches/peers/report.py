@@ -21,6 +21,7 @@ US = "deltapoll"
 PEERS = {
     US: "**Deltapoll**",
     "deltapoll-no-headers": "the same, `headers = false`",
+    "deltapoll-archive": "the same as the first, with an archive in a directory, codec null",
     "tight": "tight Rust",
     "tight-transactions": "tight Rust, one transaction a poll",
     "plain": "plain Rust",
@@ -34,7 +35,7 @@ What each of them is, and does not do:
 
 - **Deltapoll**: journals each poll that changed anything with an fsync, keeps its state on disk, publishes
   exactly once across restarts, sees removals, and gives each record six headers; the others give none, nor
-  does it with `headers = false`.
+  does it with `headers = false`. With an archive it writes each change a second time, as Avro.
 - **tight Rust** (`rust/src/bin/tight.rs`): `reqwest`, slices of the body (`RawValue`), XXH3 hashes, a
   `HashMap`, `FutureProducer`. Nothing is durable: a restart publishes everything again. Sees no removals. Keys
   are never forgotten. Any error ends it. With one transaction a poll, readers of committed records see a poll
@@ -109,6 +110,11 @@ def summary(runs):
         cell = {measure: median(run[measure] for run in group) for measure in MEASURES}
         cpu = sorted(run["cpu_seconds_per_million"] for run in group)
         result[peer][churn] = cell | {"runs": len(group), "cpu_range": [cpu[0], cpu[-1]]}
+    for churns in result.values():
+        for churn, one in churns.items():
+            if churn in result.get(US, {}):
+                ours = result[US][churn]
+                one["times_ours"] = {measure: one[measure] / ours[measure] for measure in MEASURES}
     return result
 
 
@@ -118,9 +124,9 @@ def section(facts, run, result, large, failed):
     how = f"""The same simulated API ({run["entries"]:,} entries of {run["body_bytes"] // run["entries"]} bytes,
         in a new order each time, seed {facts["seed"]}) and the same broker for all; {run["polls"]} polls back to back until all is published, after one that
         loads and {facts["settle"]} that settle; acks=all, 4 partitions, lz4. Medians of {facts["runs"]}
-        interleaved runs. CPU: seconds (user and system, the peer's process only) per million polled entries,
-        and in brackets how many times Deltapoll's: below 1 is cheaper than Deltapoll, and less than 30 %
-        apart is no difference on such a machine. What else the machine does shows in entries/s more than in
+        interleaved runs. CPU: seconds (user and system, the peer's process only) per million polled entries.
+        In brackets: how many times Deltapoll's; below 1 is cheaper in CPU, and slower in entries/s. Less than
+        30 % apart is no difference on such a machine. What else it does shows in entries/s more than in
         CPU."""
     built = "a binary that was given" if facts["binary_given"] else "a binary of that commit"
     made = f"""Made by `{facts["command"]}` at commit {facts["commit"]} with {built} on
@@ -160,10 +166,16 @@ def table(result, failed):
 def cell(result, peer, churn):
     one = result[peer][churn]
     cpu, speed = one["cpu_seconds_per_million"], one["entries_per_second"]
-    ratio = ""
+    ratios = ["", ""]
     if peer != US and US in result:
-        ratio = f" ({cpu / result[US][churn]['cpu_seconds_per_million']:.1f}x)"
-    return f"{cpu:.2f}{ratio} | {speed / 1e6:.2f} M"
+        ratios = [f" ({ratio(result, peer, churn, measure)})" for measure in MEASURES[:2]]
+    return f"{cpu:.2f}{ratios[0]} | {speed / 1e6:.2f} M{ratios[1]}"
+
+
+def ratio(result, peer, churn, measure):
+    """To ours; of two digits where it is small."""
+    times = result[peer][churn][measure] / result[US][churn][measure]
+    return f"{times:.1f}x" if times >= 1 else f"{times:.2f}x"
 
 
 def insert(path, text):
