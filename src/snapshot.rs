@@ -125,13 +125,22 @@ pub struct Span {
 }
 
 impl Owned {
-    /// An empty one with room for so many entries, of memory that is used again.
+    /// An empty one with room for so many entries; if none is kept, a new one with room for `fresh`.
     #[must_use]
-    pub fn with_capacity(entries: usize) -> Owned {
-        let (mut seen, mut spans) = (SEEN.take(entries), SPANS.take(entries));
-        seen.clear();
-        spans.clear();
-        Owned { seen, spans }
+    pub fn with_room(entries: usize, fresh: usize) -> Owned {
+        Owned {
+            seen: SEEN.take(entries, fresh),
+            spans: SPANS.take(entries, fresh),
+        }
+    }
+
+    /// An empty one with whatever room it has.
+    #[must_use]
+    pub fn with_any_room() -> Owned {
+        Owned {
+            seen: SEEN.take_any(),
+            spans: SPANS.take_any(),
+        }
     }
 
     /// Memory that it takes.

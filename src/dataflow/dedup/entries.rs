@@ -43,10 +43,7 @@ impl Entries {
         let buckets = Buckets::new(&chunks);
         // Where the next one of each bucket goes: its end, once all are there.
         let mut ends = buckets.starts.clone();
-        // The next snapshot may be a little larger.
-        let mut places = PLACES.take(buckets.entries + buckets.entries / 8);
-        // What is in it already is written over.
-        places.resize(buckets.entries, Place::default());
+        let mut places = places_for(buckets.entries);
         for (at, chunk) in (0..).zip(&mut chunks) {
             let seen = std::mem::take(&mut chunk.owned.seen);
             for (row, Seen { hash, raw }) in (at << 32..).zip(&seen) {
@@ -116,6 +113,15 @@ impl Entries {
         });
         std::hint::black_box(near.fold(0, |all, byte| all ^ byte));
     }
+}
+
+/// So many places, each of which is written over.
+fn places_for(entries: usize) -> Vec<Place> {
+    // The next snapshot may have a few more. New memory is zero: it is not written twice.
+    let fresh = || vec![Place::default(); entries + entries / 8];
+    let mut places = PLACES.take_used(entries).unwrap_or_else(fresh);
+    places.resize(entries, Place::default());
+    places
 }
 
 /// The memory of what is in order is used again.

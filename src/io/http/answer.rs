@@ -292,9 +292,12 @@ mod tests {
                 panic!("a body: {answer:?}");
             };
             let known = 1_000 * (size_of::<Seen>() + size_of::<Span>()) as u64;
-            assert_eq!(
-                (bytes, held),
-                (text.len() as u64, text.len() as u64 + known)
+            assert_eq!(bytes, text.len() as u64);
+            // Memory that is used again may be twice as large.
+            let columns = held - bytes;
+            assert!(
+                (known..=2 * known).contains(&columns),
+                "{columns} for {known}"
             );
             assert_eq!(budget.used(), held, "held: {hold}");
         }

@@ -12,12 +12,10 @@ const CAPACITY: usize = PIECE_BYTES + PIECE_BYTES / 8;
 /// An empty buffer for a piece.
 #[must_use]
 pub fn take() -> Vec<u8> {
-    let mut piece = PIECES.take(CAPACITY);
-    piece.clear();
-    piece
+    PIECES.take(CAPACITY, CAPACITY)
 }
 
-/// Whether a piece of this length is as most of a large body are; of another one nothing is used again.
+/// Whether a piece of this length is as most of a large body are.
 #[must_use]
 pub fn is_usual(length: usize) -> bool {
     (PIECE_BYTES / 2..=2 * PIECE_BYTES).contains(&length)

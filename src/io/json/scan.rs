@@ -12,8 +12,8 @@ use super::extract::{self, Counts, Entry};
 use super::hash::{self, RecordKey};
 use super::pieces;
 
-/// Entries of a piece for which room is kept: more than a usual piece has.
-const KEPT_MAX: usize = 1 << 15;
+/// Entries of a piece for which its columns keep room: more than a usual piece has.
+const ROOM_MAX: usize = 1 << 15;
 
 /// What a cell's entries are known by.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Scan {
         Scanner {
             scan: self,
             record_key: RecordKey::new(&self.key_prefix, &self.key_suffix),
-            shares: vec![Owned::default(); self.workers],
+            shares: (0..self.workers).map(|_| Owned::with_any_room()).collect(),
             counts: Counts::default(),
             pieces: Vec::new(),
             bytes: 0,
@@ -124,17 +124,12 @@ impl Take for Scanner<'_> {
         let mut owned = Vec::with_capacity(self.shares.len());
         for share in &mut self.shares {
             let complete = if pieces::is_usual(bytes.len()) {
-                let about = share.seen.len() + share.seen.len() / 8;
-                std::mem::replace(share, Owned::with_capacity(about))
+                // The next piece has about as many.
+                let entries = share.seen.len();
+                let next = Owned::with_room(entries + entries / 16, entries + entries / 8);
+                std::mem::replace(share, next)
             } else {
-                // A copy takes just what it needs until the snapshot is decided.
-                let copy = share.clone();
-                share.seen.clear();
-                share.spans.clear();
-                // A piece may be one line of 256 MiB.
-                share.seen.shrink_to(KEPT_MAX);
-                share.spans.shrink_to(KEPT_MAX);
-                copy
+                share.moved()
             };
             self.bytes += complete.bytes();
             owned.push(complete);
@@ -144,5 +139,62 @@ impl Take for Scanner<'_> {
             counts: std::mem::take(&mut self.counts),
             owned,
         });
+    }
+}
+
+impl Owned {
+    /// What is in it, in memory that is just as large as that needs until the snapshot is decided.
+    fn moved(&mut self) -> Owned {
+        let entries = self.seen.len();
+        let mut copy = Owned::with_room(entries, entries);
+        copy.seen.append(&mut self.seen);
+        copy.spans.append(&mut self.spans);
+        // A piece may be one line of 256 MiB.
+        self.seen.shrink_to(ROOM_MAX);
+        self.spans.shrink_to(ROOM_MAX);
+        copy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cutter::{Cutter, PIECE_BYTES};
+    use super::*;
+
+    /// What is charged for the columns of a body of so many entries with `padding` bytes, and its pieces.
+    fn scanned(entries: usize, padding: usize) -> (u64, Vec<Piece>) {
+        let keys = vec![Pointer::parse("/id").unwrap()];
+        let scan = Scan::of_keys(keys);
+        let mut scanner = scan.begin();
+        let mut cutter = Cutter::new(&Pointer::parse("").unwrap(), PIECE_BYTES, &scan.keys);
+        let entry = |id: usize| format!("{{\"id\":\"{id}\",\"x\":\"{}\"}}", "x".repeat(padding));
+        let all: Vec<String> = (0..entries).map(entry).collect();
+        let body = format!("[{}]", all.join(","));
+        cutter.push(body.as_bytes(), &mut scanner).unwrap();
+        cutter.finish().unwrap();
+        (scanner.bytes(), scanner.finish())
+    }
+
+    #[test]
+    fn r29_columns_are_charged_about_what_they_need_whatever_was_scanned_before() {
+        // Many columns of each size are kept for the next.
+        for (entries, padding) in [
+            (60_000, 20),
+            (3_000, 3_000),
+            (400, 20),
+            (60_000, 20),
+            (9_000, 300),
+        ] {
+            for _ in 0..3 {
+                let (charged, pieces) = scanned(entries, padding);
+                let found: usize = pieces.iter().map(|piece| piece.owned[0].seen.len()).sum();
+                assert_eq!(found, entries);
+                let needed = (entries * (size_of::<Seen>() + size_of::<Span>())) as u64;
+                let first = pieces[0].owned[0].bytes();
+                assert!(charged >= needed);
+                // The first grows as it has to, or has whatever room it has.
+                assert!(charged - first <= 5 * needed / 2, "{charged} for {needed}");
+            }
+        }
     }
 }

@@ -20,6 +20,8 @@ enum End {
 struct Taken {
     first: Option<Bytes>,
     last: Option<Bytes>,
+    /// One of them could not read on: the other need not either.
+    failed: bool,
 }
 
 impl Taken {
@@ -38,10 +40,10 @@ impl Taken {
                 (&mut self.last, free)
             }
         };
-        if free {
+        if free && !self.failed {
             *own = Some(key.clone());
         }
-        free
+        free && !self.failed
     }
 }
 
@@ -55,6 +57,7 @@ where
     P: DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>>,
 {
     let taken = Mutex::new(Taken::default());
+    let taken = || taken.lock().unwrap_or_else(PoisonError::into_inner);
     let from = |end| {
         let mut found = T::default();
         let mut pairs = all();
@@ -62,20 +65,28 @@ where
             End::First => pairs.next(),
             End::Last => pairs.next_back(),
         };
-        while let Some((key, value)) = next().transpose()? {
-            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-            if !taken.take(end, &key) {
-                break;
+        loop {
+            match next().transpose() {
+                Ok(Some((key, value))) if taken().take(end, &key) => {
+                    visit(&mut found, &key, &value)
+                }
+                Ok(_) => return Ok(found),
+                Err(error) => {
+                    taken().failed = true;
+                    return Err(error);
+                }
             }
-            drop(taken);
-            visit(&mut found, &key, &value);
         }
-        Ok(found)
     };
     thread::scope(|scope| {
-        let last = scope.spawn(|| from(End::Last));
+        let thread = thread::Builder::new().name("state-open".into());
+        let last = thread.spawn_scoped(scope, || from(End::Last));
         let first = from(End::First);
-        let last = last.join().unwrap_or_else(|panic| resume_unwind(panic));
+        // Where there was no thread, the first has read everything.
+        let last = last.map_or_else(
+            |_| Ok(T::default()),
+            |last| last.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        );
         Ok([first?, last?])
     })
 }
