@@ -22,12 +22,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use support::LOOK;
+use support::machine::Machine;
 use support::used::used;
+use support::{LOOK, SEED};
 
 mod support;
 
-const SEED: u64 = 7;
 /// 2026-08-01T00:00:00Z, in Unix seconds: when the first snapshot was polled.
 const BEGIN: usize = 1_785_542_400;
 const WORKERS: [usize; 2] = [1, 2];
@@ -72,6 +72,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     let bytes = write_snapshots(args, dir.path())?;
+    println!("{}", Machine::look().text());
     println!(
         "{} snapshots of {} entries, churn {}, {:.0} bytes an entry, seed {SEED}",
         args.snapshots,

@@ -34,6 +34,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord};
 use graph::body::player_of;
 use graph::{Graph, Shape, chunks};
 use producer::{Kind, drain, fresh_name, headers, producer, send};
+use tell::tell_machine;
 use turns::{aim, median, seconds};
 use used::used;
 
@@ -43,6 +44,8 @@ mod graph;
 mod producer;
 #[path = "support/publisher.rs"]
 mod publisher;
+#[path = "support/tell.rs"]
+mod tell;
 #[path = "support/turns.rs"]
 mod turns;
 #[path = "support/used.rs"]
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
     }
     let count = args.entries as f64 * args.polls as f64;
     let min = humantime::format_duration(args.min);
+    tell_machine();
     println!(
         "{} entries, all changed by each of {} polls, {PARTITIONS} partitions",
         args.entries, args.polls

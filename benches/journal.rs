@@ -18,8 +18,11 @@ use deltapoll::clock;
 use deltapoll_state::journal::{Journal, Options};
 use deltapoll_state::word::{Epoch, Seq};
 
+use tell::tell_machine;
 use turns::{aim, median, seconds};
 
+#[path = "support/tell.rs"]
+mod tell;
 #[path = "support/turns.rs"]
 mod turns;
 
@@ -49,6 +52,7 @@ struct Args {
 
 fn main() {
     let args = Args::parse();
+    tell_machine();
     for (name, batches, bytes) in SHAPES {
         let epochs = args.epochs.min(BYTES / (batches * bytes));
         let body = vec![b'x'; bytes];

@@ -21,6 +21,7 @@ use std::time::Duration;
 use clap::Parser;
 use deltapoll::clock;
 
+use support::machine::Machine;
 use support::{Killed, LOOK, PATH, Simulation};
 
 /// How long any part may take.
@@ -79,8 +80,9 @@ fn run(args: &Args) -> io::Result<String> {
     let took = begun.elapsed();
     drop(again);
     let mut text = format!(
-        "{} keys in the state, as many changes sealed and not published, {} workers\n\
+        "{}\n{} keys in the state, as many changes sealed and not published, {} workers\n\
          publishing again {:.3} s after the start\n",
+        Machine::look().text(),
         args.entries,
         args.workers,
         took.as_secs_f64()

@@ -18,11 +18,14 @@ use deltapoll::io::http::answer::Answer;
 use xxhash_rust::xxh3::Xxh3;
 
 use body::{SEED, answer, chunks, player, runtime};
+use tell::tell_machine;
 use turns::{aim, median, seconds};
 
 #[path = "support/body.rs"]
 #[allow(dead_code, reason = "this bench uses a part")]
 mod body;
+#[path = "support/tell.rs"]
+mod tell;
 #[path = "support/turns.rs"]
 mod turns;
 
@@ -53,7 +56,7 @@ fn main() {
     let Answer::Body { validators, .. } = runtime.block_on(answer(&body, None, 1)) else {
         panic!("a body");
     };
-    let (mut ours, mut hashes) = (Vec::new(), Vec::new());
+    let (mut ours, mut hashes, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up and is not told.
     for round in 0..=args.runs {
         let since = clock::now();
@@ -63,18 +66,27 @@ fn main() {
         let since = clock::now();
         black_box(hash(&body));
         let hashed = seconds(since);
+        let since = clock::now();
+        black_box(sum(&body));
+        let read = seconds(since);
         if round > 0 {
             ours.push(took);
             hashes.push(hashed);
+            reads.push(read);
         }
     }
+    tell_machine();
     println!(
         "{} entries, {:.0} bytes each, in memory, the bytes of the last time",
         args.entries,
         bytes as f64 / args.entries as f64
     );
     let (ours, hashed) = (median(ours), median(hashes));
-    for (name, took) in [("deltapoll, read", ours), ("XXH3-128 alone", hashed)] {
+    for (name, took) in [
+        ("deltapoll, read", ours),
+        ("XXH3-128 alone", hashed),
+        ("reading it alone", median(reads)),
+    ] {
         println!(
             "{name:<20}{:>8.4} s{:>8.1} M entries/s{:>8.2} GB/s",
             took,
@@ -83,6 +95,12 @@ fn main() {
         );
     }
     println!("{}", aim("read against hash alone", hashed / ours, AIM));
+}
+
+/// Reads every byte: how fast memory is.
+fn sum(body: &[Bytes]) -> u64 {
+    let words = body.iter().flat_map(|chunk| chunk.as_chunks::<8>().0);
+    words.fold(0, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
 fn hash(body: &[Bytes]) -> u128 {

@@ -30,10 +30,13 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use graph::body::player_of;
 use graph::{Graph, SEED, chunks};
+use tell::tell_machine;
 use turns::{aim, median, seconds};
 
 #[path = "support/graph.rs"]
 mod graph;
+#[path = "support/tell.rs"]
+mod tell;
 #[path = "support/turns.rs"]
 mod turns;
 
@@ -144,6 +147,7 @@ impl Took {
 }
 
 fn tell(args: &Args, bytes: usize, took: Took) {
+    tell_machine();
     println!(
         "{} entries, {:.0} bytes each, in memory",
         args.entries,

@@ -28,11 +28,14 @@ use rand::{RngExt, SeedableRng};
 
 use graph::body::{answer, player_of, runtime};
 use graph::{Graph, SEED, chunks, snapshot};
+use tell::tell_machine;
 use turns::{aim, median, seconds};
 use used::used;
 
 #[path = "support/graph.rs"]
 mod graph;
+#[path = "support/tell.rs"]
+mod tell;
 #[path = "support/turns.rs"]
 mod turns;
 #[path = "support/used.rs"]
@@ -86,6 +89,7 @@ fn main() {
             runs.push(bound(workers));
         }
     }
+    tell_machine();
     println!(
         "{} snapshots of {} entries, churn {}, in memory, no sink, seed {SEED}",
         args.snapshots, args.entries, args.churn

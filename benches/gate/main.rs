@@ -53,6 +53,8 @@ fn main() -> ExitCode {
     match argument.as_str() {
         "list" => WORKS.iter().for_each(|(name, _)| println!("{name}")),
         "environment" => println!("{}", environment()),
+        // From `cargo bench`, which counts nothing.
+        "--bench" => println!("gate: run by scripts/bench-gate, which counts instructions"),
         name => {
             let Some((_, work)) = WORKS.iter().find(|(known, _)| *known == name) else {
                 eprintln!("gate: say list, environment or a work; it is run by scripts/bench-gate");

@@ -3,6 +3,7 @@
 //! A poll ends where the next one begins; `end` is the last one with all that is left to publish and to
 //! write.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -14,6 +15,14 @@ use serde_json::{Value, json};
 use crate::program::{Program, Setup};
 use crate::support::used::used;
 use crate::support::{LOOK, PATH, Simulation, bytes_under};
+
+/// What a run leaves on disk, and where.
+const DISK: [(&str, &str); 4] = [
+    ("state", "data/state"),
+    ("journal", "data/journal"),
+    ("topics", "data/topics"),
+    ("archive", "archive"),
+];
 
 /// What is polled.
 #[derive(Clone, Copy)]
@@ -35,7 +44,13 @@ pub fn measure(load: Load, rounds: u64, mut setup: Setup, dir: &Path) -> io::Res
     let mut cost = Cost::new(load, rounds, &looks)
         .ok_or_else(|| io::Error::other(format!("the run was not seen:\n{said}")))?;
     cost.body_bytes = body_bytes;
-    cost.state_bytes = bytes_under(&dir.join("data/state"))?;
+    for (name, place) in DISK {
+        let place = dir.join(place);
+        if place.exists() {
+            cost.disk.push((name, bytes_under(&place)?));
+        }
+    }
+    cost.changes = changes(&said).map(|changes| changes.saturating_sub(load.entries));
     cost.transactions = number_before(&said, " transactions");
     Ok(cost)
 }
@@ -74,6 +89,20 @@ fn watch(pid: u32, api: &Simulation) -> io::Result<Vec<Look>> {
     }
 }
 
+/// Changes of all polls, as the row of the program's last table says: source, polls, unchanged, failed,
+/// entries, added, changed, removed.
+fn changes(said: &str) -> Option<u64> {
+    let mut rows = said.lines().rev();
+    let row = rows.find(|line| line.starts_with("challenger "))?;
+    let numbers: Vec<u64> = row
+        .split_whitespace()
+        .skip(5)
+        .take(3)
+        .map(|number| number.parse().ok())
+        .collect::<Option<_>>()?;
+    (numbers.len() == 3).then(|| numbers.iter().sum())
+}
+
 /// The number that stands before `words`.
 fn number_before(text: &str, words: &str) -> Option<u64> {
     let before = &text[..text.rfind(words)?];
@@ -102,7 +131,10 @@ pub struct Cost {
     peak_bytes: u64,
     /// One answer of the API: held in memory as a whole, and not our doing.
     body_bytes: u64,
-    state_bytes: u64,
+    /// By what it is for.
+    disk: Vec<(&'static str, u64)>,
+    /// After those of the first poll, as the program tells; `None`: it does not.
+    changes: Option<u64>,
     /// As the program tells; `None`: it does not.
     pub transactions: Option<u64>,
 }
@@ -126,7 +158,8 @@ impl Cost {
             end: part(1, ending, last),
             peak_bytes: last.peak_bytes,
             body_bytes: 0,
-            state_bytes: 0,
+            disk: Vec::new(),
+            changes: None,
             transactions: None,
         })
     }
@@ -163,12 +196,41 @@ impl Cost {
             )
             .expect("strings take everything");
         }
+        let changes = self
+            .changes_per_second()
+            .map_or("?".into(), |n| format!("{n:.0}"));
+        let disk = self.disk.iter();
+        let disk: Vec<String> = disk
+            .map(|(name, bytes)| format!("{name} {:.1} MB", *bytes as f64 / 1e6))
+            .collect();
         text + &format!(
-            "\npeak memory {:.1} MB: {:.1} MB beside the body; state {:.1} bytes a key\n",
+            "\nin all {:.2} CPU s per million; after the load {changes} changes/s\n\
+             peak memory {:.1} MB: {:.1} MB beside the body\n\
+             on disk: {}; state {:.1} bytes a key\n",
+            self.cpu_per_million_in_all(),
             self.peak_bytes as f64 / 1e6,
             self.peak_bytes.saturating_sub(self.body_bytes) as f64 / 1e6,
-            self.state_bytes as f64 / self.load.entries as f64,
+            disk.join(", "),
+            self.state_bytes_per_key(),
         )
+    }
+
+    fn changes_per_second(&self) -> Option<f64> {
+        let seconds = self.polls.wall_seconds + self.end.wall_seconds;
+        self.changes.map(|changes| changes as f64 / seconds)
+    }
+
+    /// CPU seconds per million entries, of load, polls and end.
+    fn cpu_per_million_in_all(&self) -> f64 {
+        let parts = [&self.first, &self.polls, &self.end];
+        let cpu: f64 = parts.iter().map(|part| part.cpu_seconds).sum();
+        let entries: f64 = parts.iter().map(|part| part.entries(self.load)).sum();
+        cpu / entries * 1e6
+    }
+
+    fn state_bytes_per_key(&self) -> f64 {
+        let state = self.disk.iter().find(|(name, _)| *name == "state");
+        state.map_or(0, |(_, bytes)| *bytes) as f64 / self.load.entries as f64
     }
 
     pub fn json(&self) -> Value {
@@ -188,7 +250,10 @@ impl Cost {
             "end": part(&self.end),
             "peak_bytes": self.peak_bytes,
             "body_bytes": self.body_bytes,
-            "state_bytes_per_key": self.state_bytes as f64 / self.load.entries as f64,
+            "state_bytes_per_key": self.state_bytes_per_key(),
+            "disk_bytes": self.disk.iter().copied().collect::<BTreeMap<_, _>>(),
+            "changes_per_second": self.changes_per_second(),
+            "cpu_seconds_per_million_in_all": self.cpu_per_million_in_all(),
             "transactions": self.transactions,
         })
     }

@@ -25,6 +25,10 @@ pub const PLATFORMS: [&str; 4] = ["kr", "euw1", "na1", "br1"];
 pub const ENTRIES: u64 = 300;
 /// 3 of 300.
 pub const CHURN: f64 = 0.01;
+/// What the program may add to an fsync and a bare transaction, at the median.
+const BESIDE_MS: f64 = 3.0;
+/// The aim for 99 of 100 records.
+const P99_MS: f64 = 40.0;
 /// Between two polls of a cell.
 pub const EVERY: Duration = Duration::from_millis(100);
 /// What is measured.
@@ -165,7 +169,13 @@ impl Beside {
         ] {
             writeln!(text, "{name:<38}{}", spread.text()).expect("strings take everything");
         }
-        text + &format!("the records are of {} epochs\n", self.latency.epochs)
+        let seen = &self.latency.spread;
+        let most = self.fsyncs.p50 + self.transactions.visible.p50 + BESIDE_MS;
+        text + &format!(
+            "the records are of {} epochs\n\
+             p50 {:.1} ms, aim at most {most:.1} (fsync + bare transaction + {BESIDE_MS}); p99 {:.1} ms, aim at most {P99_MS}\n",
+            self.latency.epochs, seen.p50, seen.p99,
+        )
     }
 
     pub fn json(&self) -> Value {

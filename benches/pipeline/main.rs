@@ -29,13 +29,15 @@
 //! ```
 //!
 //! What exactly-once costs: throughput and latency against `checkpoint.min` and partitions, beside an
-//! idempotent producer; `FILE` is an SVG. It takes about eight minutes.
+//! idempotent producer; `FILE` is an SVG. It takes about twenty minutes.
 //!
 //! ```text
 //! cargo bench --bench pipeline -- --sink null --against-unchanged [--runs N] [--json]
 //! ```
 //!
 //! What it costs that a little changes: the first measurement, and the same without churn, by turns.
+//!
+//! With `--json` the text goes to standard error.
 //!
 //! Layout: [`program`] what is measured, [`cost`] what it takes, [`changed`] what changes take of it,
 //! [`latency`] how long it takes, [`bare`] the same without us, [`sweep`] all three against settings,
@@ -119,7 +121,7 @@ struct Args {
     /// Draw the sweep as SVG
     #[arg(long, value_name = "FILE", requires = "sweep")]
     plot: Option<PathBuf>,
-    /// One JSON object instead of text
+    /// One JSON object; the text goes to standard error
     #[arg(long)]
     json: bool,
     /// How this program calls itself: run this configuration, and publish nowhere
@@ -141,6 +143,9 @@ fn main() -> ExitCode {
     }
     match run(&args) {
         Ok(report) => {
+            if args.json {
+                eprint!("{}", report.told(false));
+            }
             print!("{}", report.told(args.json));
             ExitCode::SUCCESS
         }

@@ -29,11 +29,12 @@ pub const LOAD: Load = Load {
     churn: 1.0,
 };
 /// `checkpoint.min`, and rounds of the throughput, so that none takes long.
-const MINS: [(Duration, u64); 4] = [
+const MINS: [(Duration, u64); 5] = [
     (Duration::ZERO, 10),
     (Duration::from_millis(100), 10),
     (Duration::from_secs(1), 5),
     (Duration::from_secs(10), 1),
+    (Duration::from_secs(30), 1),
 ];
 const PARTITIONS: [u32; 3] = [1, 6, 24];
 /// How long latency is measured, at least: some epochs.

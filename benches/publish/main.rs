@@ -24,6 +24,8 @@ mod producer;
 #[path = "../support/publisher.rs"]
 mod publisher;
 mod sealed;
+#[path = "../support/tell.rs"]
+mod tell;
 #[path = "../support/turns.rs"]
 mod turns;
 #[path = "../support/used.rs"]
@@ -39,6 +41,7 @@ use deltapoll::io::kafka::partition_of;
 
 use body::player;
 use producer::{Kind, fresh_name};
+use tell::tell_machine;
 use turns::{aim, median, seconds};
 use used::used;
 
@@ -108,6 +111,7 @@ fn run(args: &Args) -> io::Result<()> {
             runs.push(one(args, &records, which)?);
         }
     }
+    tell_machine();
     println!(
         "{} records of {} bytes, {PARTITIONS} partitions, transactions of {}",
         args.records,

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use deltapoll::clock;
 use deltapoll::run::Options;
-use deltapoll::status::Status;
+use deltapoll::status::{Status, words};
 use deltapoll::stop::Stop;
 use deltapoll::{config, log, run};
 
@@ -23,7 +24,9 @@ pub fn run(file: &Path, workers: usize, rounds: u64) -> ExitCode {
         let config = config::read(file)?;
         config::check(&config)?;
         let status: Arc<Status> = Status::new(&config);
-        run::run(&config, options, None, &Stop::default(), &status)
+        let ended = run::run(&config, options, None, &Stop::default(), &status)?;
+        print!("{}", words::summary(&status, clock::unix_ms()));
+        Ok(ended)
     };
     match run() {
         Ok(ended) if ended.good => ExitCode::SUCCESS,

@@ -7,8 +7,8 @@ use chrono::{DateTime, SecondsFormat};
 use deltapoll::clock;
 use serde_json::{Value, json};
 
-use super::SEED;
-
+/// Decides everything that chance decides.
+pub const SEED: u64 = 7;
 const UNKNOWN: &str = "unknown";
 /// Digits of a commit.
 const ABBREVIATED: &str = "--abbrev=12";
@@ -21,6 +21,7 @@ pub struct Machine {
     kernel: String,
     rustc: String,
     commit: String,
+    librdkafka: String,
 }
 
 impl Machine {
@@ -43,6 +44,7 @@ impl Machine {
             kernel: known(read("/proc/sys/kernel/osrelease").trim()),
             rustc: said("rustc", &["--version"]),
             commit: said("git", &["describe", "--always", "--dirty", ABBREVIATED]),
+            librdkafka: rdkafka::util::get_rdkafka_version().1,
         }
     }
 
@@ -56,10 +58,11 @@ impl Machine {
             kernel,
             rustc,
             commit,
+            librdkafka,
         } = self;
         format!(
             "{at}: {cores} cores of {cpu}, Linux {kernel}\n\
-             deltapoll {version}, commit {commit}, {rustc}, seed {SEED}\n"
+             deltapoll {version}, commit {commit}, {rustc}, librdkafka {librdkafka}, seed {SEED}\n"
         )
     }
 
@@ -84,6 +87,7 @@ impl Machine {
             "rustc": self.rustc,
             "deltapoll": env!("CARGO_PKG_VERSION"),
             "commit": self.commit,
+            "librdkafka": self.librdkafka,
             "seed": SEED,
         })
     }

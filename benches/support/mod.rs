@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use deltapoll::clock;
 
+pub use machine::SEED;
+
 /// Where the ladder is.
 pub const PATH: &str = "/lol/league/v4/challengerleagues/by-queue/RANKED_SOLO_5x5";
 /// How often something is looked at.
 pub const LOOK: Duration = Duration::from_millis(10);
-/// Decides everything that the simulation leaves to chance.
-pub const SEED: u64 = 7;
 /// How long the simulation may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -11,10 +11,11 @@ pub fn seconds(since: Instant) -> f64 {
     clock::now().duration_since(since).as_secs_f64()
 }
 
-/// The one in the middle.
+/// The one in the middle, or between the two there.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+    low.midpoint(high)
 }
 
 /// A ratio, beside what is aimed at.
