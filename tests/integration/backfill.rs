@@ -5,6 +5,7 @@ mod archive;
 #[cfg(feature = "fail-points")]
 mod steps;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -88,13 +89,16 @@ fn backfill_publishes_every_snapshot_and_goes_on_live_without_a_seam() {
         [12; 4],
         "each an epoch of its own: {summary}"
     );
-    let times = polled
+    let polled_at = |record: &Value| record["headers"]["polled_at"].as_str().unwrap().parse();
+    let times: BTreeSet<u64> = polled
         .iter()
-        .map(|record| record["headers"]["polled_at"].as_str().unwrap());
-    assert!(
-        times
-            .clone()
-            .all(|at| at.parse::<u64>().unwrap() / 1000 < BEGIN + 60 * 12)
+        .map(|record| polled_at(record).unwrap())
+        .collect();
+    let stored = (0..12).map(|turn| (BEGIN + 60 * turn) * 1000);
+    assert_eq!(
+        times,
+        stored.collect(),
+        "when a snapshot was polled is in its name"
     );
     let yesterday = clock() - 24 * 3600 * 1000;
     let published = |record: &Value| record["timestamp"].as_u64().unwrap();
@@ -245,6 +249,35 @@ fn backfill_takes_snapshots_in_order_of_time_then_name_whatever_is_found_first()
     local.run(&["backfill", "a/{time}*.json"]).good();
     assert_eq!(of("x")[3..], ["x gone"]);
     assert_eq!(of("z"), ["z=4"]);
+}
+
+#[test]
+fn backfill_reads_a_directory_by_its_url_for_the_source_that_is_named() {
+    let local = Local::new();
+    let file = local.0.path().join("deltapoll.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Two cells before and one after that of `s`.
+    let more = "[source.a]\nurl = \"http://127.0.0.1:1/{n}\"\nvars = { n = [\"1\", \"2\"] }\nkey = [\"/id\"]\n\
+                record_key = \"{n}:{key}\"\n[source.z]\nurl = \"http://127.0.0.1:1/\"\nkey = [\"/id\"]\n";
+    std::fs::write(file, text + more).unwrap();
+    local.store("b/1785542400.json", body(&[("x", 1)]));
+    local.store("b/1785542401.json", body(&[("x", 2)]));
+    let url = format!("file://{}/b/{{time}}.json", local.0.path().display());
+    let ended = local.run(&["backfill", &url]);
+    assert!(
+        ended.err.contains("--source, one of: a, s, z"),
+        "{}",
+        ended.err
+    );
+    local.run(&["backfill", &url, "--source", "s"]).good();
+    assert_eq!(local.topic(), ["x=1", "x=2"]);
+    for other in ["a", "z"] {
+        let told = local.run(&["tail", other, "--from-start"]).err;
+        assert!(
+            told.contains(&format!("there is no topic '{other}'")),
+            "{told}"
+        );
+    }
 }
 
 #[test]
