@@ -29,9 +29,11 @@ SOURCE is a file, a directory, a prefix (gs://, s3://, file://), or a pattern of
 
 In a pattern {var} is a var of the source, {time:FORMAT} says when the snapshot was polled (%Y %m %d %H %M
 %S %y %j %s %f %3f %b %B %F %T %z; UTC without %z), {time} is RFC 3339 or Unix seconds or milliseconds; *
-is anything within a name, ** anything at all, ? a character. A bucket is asked with [archive].options, where
-the archive is of the same kind (gs, s3), and with the environment's credentials otherwise. Without {time} the file's own time counts: a
+is anything within a name, ** anything at all, ? a character. Without {time} the file's own time counts: a
 copy that is made later is a newer snapshot.
+
+A bucket is asked with [archive].options where the archive is of the same kind (gs, s3), and otherwise with
+the environment's credentials.
 
 Files are answers as the API gave them (.json; the list is where the source's `records` says), an entry a
 line (.ndjson, .jsonl), or an entry a record (.avro, as a Kafka Connect sink writes them; the `value` of

@@ -143,7 +143,7 @@ impl Take for Scanner<'_> {
 }
 
 impl Owned {
-    /// What is in it, in memory that is just as large as that needs until the snapshot is decided.
+    /// What is in it, in memory of about the size that it needs until the snapshot is decided.
     fn moved(&mut self) -> Owned {
         let entries = self.seen.len();
         let mut copy = Owned::with_room(entries, entries);
