@@ -1,34 +1,66 @@
-//! Finds the next byte that matters, 16 bytes at a time.
+//! Finds the next byte that matters, 16 bytes at a time: mostly it is so near that asking for longer
+//! vectors would take longer than to look.
 //!
 //! Each function returns the first index at or after `at` whose byte it looks for, or the length of
 //! `bytes`.
 
-use wide::u8x16;
+use fearless_simd::{Level, Simd, dispatch, mask8x16, prelude::*, u8x16};
 
 const VECTOR_BYTES: usize = 16;
 /// Vectors looked at before a long string is handed to memchr, whose vectors are longer where the
 /// processor has such.
 const VECTORS_BEFORE_MEMCHR: usize = 8;
 
-/// A vector whose bytes are all set where `bytes` has `byte`.
-fn equal(bytes: u8x16, byte: u8) -> u8x16 {
-    bytes.simd_eq(u8x16::splat(byte))
+/// Says which bytes of a vector are wanted.
+trait Wanted: Copy {
+    fn of<S: Simd>(self, bytes: u8x16<S>) -> mask8x16<S>;
+}
+
+#[derive(Clone, Copy)]
+struct TextStop;
+
+impl Wanted for TextStop {
+    #[inline]
+    fn of<S: Simd>(self, bytes: u8x16<S>) -> mask8x16<S> {
+        bytes.simd_eq(b'"') | bytes.simd_eq(b'\\')
+    }
+}
+
+#[derive(Clone, Copy)]
+struct StrictTextStop;
+
+impl Wanted for StrictTextStop {
+    #[inline]
+    fn of<S: Simd>(self, bytes: u8x16<S>) -> mask8x16<S> {
+        TextStop.of(bytes) | bytes.simd_lt(b' ')
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Structure;
+
+impl Wanted for Structure {
+    #[inline]
+    fn of<S: Simd>(self, bytes: u8x16<S>) -> mask8x16<S> {
+        (bytes | 0x26).simd_eq(0x7f) | bytes.simd_eq(b'"')
+    }
+}
+
+/// The bytes that are wanted, a bit for each, the first lowest.
+#[inline]
+fn marks(bytes: [u8; VECTOR_BYTES], wanted: impl Wanted) -> u32 {
+    dispatch!(Level::baseline(), simd => wanted.of(bytes.simd_into(simd)).to_bitmask() as u32)
 }
 
 /// Looks at whole vectors, at most `most` of them; `Err`: nothing in the bytes before that index.
 #[inline]
-fn vectors(
-    bytes: &[u8],
-    at: usize,
-    most: usize,
-    wanted: impl Fn(u8x16) -> u8x16,
-) -> Result<usize, usize> {
+fn vectors(bytes: &[u8], at: usize, most: usize, wanted: impl Wanted) -> Result<usize, usize> {
     let mut at = at;
     for _ in 0..most {
         let Some(vector) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
             break;
         };
-        let marks = wanted(u8x16::new(*vector)).to_bitmask();
+        let marks = marks(*vector, wanted);
         if marks != 0 {
             return Ok(at + marks.trailing_zeros() as usize);
         }
@@ -39,14 +71,14 @@ fn vectors(
 
 /// Looks at the bytes from `at` on where they are less than a vector.
 #[inline]
-fn last(bytes: &[u8], at: usize, wanted: impl Fn(u8x16) -> u8x16) -> usize {
+fn last(bytes: &[u8], at: usize, wanted: impl Wanted) -> usize {
     let Some(rest) = bytes.get(at..) else {
         return bytes.len();
     };
     let mut padded = [0; VECTOR_BYTES];
     padded[..rest.len()].copy_from_slice(rest);
     let outside = u32::MAX << rest.len();
-    let marks = wanted(u8x16::new(padded)).to_bitmask() | outside;
+    let marks = marks(padded, wanted) | outside;
     at + marks.trailing_zeros() as usize
 }
 
@@ -57,10 +89,9 @@ fn one_by_one(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
 
 /// The next quote or backslash: where a string ends or an escape starts.
 pub(super) fn text_stop(bytes: &[u8], at: usize) -> usize {
-    let wanted = |bytes| equal(bytes, b'"') | equal(bytes, b'\\');
-    match vectors(bytes, at, VECTORS_BEFORE_MEMCHR, wanted) {
+    match vectors(bytes, at, VECTORS_BEFORE_MEMCHR, TextStop) {
         Ok(found) => found,
-        Err(at) if at + VECTOR_BYTES > bytes.len() => last(bytes, at, wanted),
+        Err(at) if at + VECTOR_BYTES > bytes.len() => last(bytes, at, TextStop),
         Err(at) => {
             let found = memchr::memchr2(b'"', b'\\', &bytes[at..]);
             found.map_or(bytes.len(), |found| at + found)
@@ -70,17 +101,14 @@ pub(super) fn text_stop(bytes: &[u8], at: usize) -> usize {
 
 /// The next quote, backslash or control character.
 pub(super) fn strict_text_stop(bytes: &[u8], at: usize) -> usize {
-    let wanted = |bytes: u8x16| {
-        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-        equal(bytes, b'"') | equal(bytes, b'\\') | control
-    };
+    let wanted = StrictTextStop;
     vectors(bytes, at, usize::MAX, wanted).unwrap_or_else(|at| last(bytes, at, wanted))
 }
 
 /// The next quote or bracket; it may stop too early, at `Y`, `_`, `y` or DEL, which share the bits
 /// of the brackets and are no part of JSON outside strings.
 pub(super) fn structure(bytes: &[u8], at: usize) -> usize {
-    let wanted = |bytes: u8x16| equal(bytes | u8x16::splat(0x26), 0x7f) | equal(bytes, b'"');
+    let wanted = Structure;
     vectors(bytes, at, usize::MAX, wanted).unwrap_or_else(|at| last(bytes, at, wanted))
 }
 

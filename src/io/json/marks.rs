@@ -3,24 +3,15 @@
 //!
 //! The way is that of simdjson's first stage (Langdale and Lemire, "Parsing Gigabytes of JSON per
 //! Second", 2019): a bit for each byte, and a prefix XOR over the quotes that are not escaped, which
-//! sets the bits of strings. [`deltapoll_blocks`] has it for the widest vectors of this machine. Where it
-//! has none, `find_in_16` does the same in vectors of 16 bytes, which every machine can do.
+//! sets the bits of strings. It is done in the widest vectors of this machine (`blocks`).
 
-use std::sync::LazyLock;
+use fearless_simd::{Level, Simd, dispatch};
 
-use deltapoll_blocks::{BYTES as BLOCK_BYTES, Block, FEW, Vectors};
-use wide::u8x16;
+use super::blocks::{self, AHEAD, BYTES as BLOCK_BYTES, Bits, FEW, Found, prefix_xor};
 
-/// Blocks that are looked at together.
-const AHEAD: usize = 16;
 const ESCAPES: u32 = (1 << AHEAD) - 1;
 /// Every byte of the blocks may be one.
 const PLACES: usize = AHEAD * BLOCK_BYTES + FEW;
-
-static WIDEST: LazyLock<Option<Vectors>> = LazyLock::new(Vectors::widest);
-
-/// A bit for each byte of a block, the first byte lowest.
-type Bits = u64;
 
 /// What one block leaves to the next, in whatever parts the bytes arrive.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,25 +90,27 @@ struct Before {
 }
 
 impl Before {
-    /// The marks of the next block, of which `len` bytes count.
-    #[inline]
-    fn see(&mut self, block: &Block, len: usize, wanted: Colons) -> Bits {
-        let mut strings = block.strings;
+    /// The marks of the next block, which is at `at` and of which `len` bytes count.
+    #[expect(clippy::inline_always, reason = "inlined, it is built for the machine")]
+    #[inline(always)]
+    fn see(&mut self, found: &Found, at: usize, len: usize, wanted: Colons) -> Bits {
+        let (quotes, tails) = (found.quotes[at], found.tails[at]);
+        let (backslashes, mut strings) = (found.backslashes[at], found.strings[at]);
         let colons = match wanted {
             Colons::None => 0,
-            Colons::All => block.colons,
+            Colons::All => found.colons[at],
             Colons::Behind(_) => {
                 let (last_quote, last_tails) = self.last;
-                self.last = (block.quotes >> 63, block.tails >> 62);
-                let quoted = block.quotes << 1 | last_quote;
-                block.colons & (block.tails << 2 | last_tails | !quoted)
+                self.last = (quotes >> 63, tails >> 62);
+                let quoted = quotes << 1 | last_quote;
+                found.colons[at] & (tails << 2 | last_tails | !quoted)
             }
         };
-        let mut marks = block.brackets | colons;
-        if block.backslashes != 0 || self.carry.escaped != 0 {
-            let quotes = block.quotes & !self.carry.escapes(block.backslashes, len);
+        let mut marks = found.brackets[at] | colons;
+        if backslashes != 0 || self.carry.escaped != 0 {
+            let quotes = quotes & !self.carry.escapes(backslashes, len);
             strings = prefix_xor(quotes);
-            marks |= block.backslashes;
+            marks |= backslashes;
         }
         let strings = strings ^ self.carry.inside;
         // What pads is within a string exactly if the end is.
@@ -128,14 +121,14 @@ impl Before {
 
 /// Where [`Marks`] write down what they find: used again for the next part of the bytes.
 pub(super) struct Room {
-    ahead: [Block; AHEAD],
+    ahead: Found,
     places: [u32; PLACES],
 }
 
 impl Room {
     pub(super) fn new() -> Box<Room> {
         Box::new(Room {
-            ahead: [Block::default(); AHEAD],
+            ahead: Found::default(),
             places: [0; PLACES],
         })
     }
@@ -240,61 +233,33 @@ impl<'b> Marks<'b> {
                 (blocks, size_of_val(blocks))
             }
         };
+        self.start = self.end;
+        self.end += bytes;
+        dispatch!(Level::new(), simd => self.mark(simd, blocks, bytes.min(BLOCK_BYTES)));
+    }
+
+    /// Writes down the marks of `blocks`, of each of which `len` bytes count.
+    #[expect(clippy::inline_always, reason = "inlined, it is built for the machine")]
+    #[inline(always)]
+    fn mark<S: Simd>(&mut self, simd: S, blocks: &[[u8; BLOCK_BYTES]], len: usize) {
         let tail = match self.colons {
             Colons::Behind(tail) => tail,
             Colons::None | Colons::All => 0,
         };
-        let found = &mut self.room.ahead[..blocks.len()];
-        match *WIDEST {
-            Some(vectors) => vectors.find(blocks, tail, found),
-            None => find_in_16(blocks, tail, found),
-        }
-        self.start = self.end;
-        self.end += bytes;
-        self.next = 0;
+        let found = &mut self.room.ahead;
+        found.look(simd, blocks, tail);
         let mut marks = [0; AHEAD];
         let marks = &mut marks[..blocks.len()];
         // In registers while it goes from block to block.
         let (mut before, mut escapes) = (self.before, 0);
-        for (at, (block, marks)) in found.iter().zip(&mut *marks).enumerate() {
-            escapes |= u32::from(block.backslashes != 0) << at;
-            *marks = before.see(block, bytes.min(BLOCK_BYTES), self.colons);
+        for (at, marks) in marks.iter_mut().enumerate() {
+            escapes |= u32::from(found.backslashes[at] != 0) << at;
+            *marks = before.see(found, at, len, self.colons);
         }
         (self.before, self.escapes) = (before, escapes);
-        let start = self.start as u32;
-        self.len = match *WIDEST {
-            Some(vectors) => vectors.write(marks, start, &mut self.room.places),
-            None => deltapoll_blocks::write(marks, start, &mut self.room.places),
-        };
+        self.next = 0;
+        self.len = blocks::write(marks, self.start as u32, &mut self.room.places);
     }
-}
-
-/// What [`Vectors::find`] does, in vectors of 16 bytes.
-fn find_in_16(blocks: &[[u8; BLOCK_BYTES]], tail: u8, found: &mut [Block]) {
-    for (block, found) in blocks.iter().zip(found) {
-        let (vectors, _) = block.as_chunks::<16>();
-        let vectors: [u8x16; BLOCK_BYTES / 16] = std::array::from_fn(|at| u8x16::new(vectors[at]));
-        let bits = |of: &dyn Fn(u8x16) -> u8x16| {
-            let bits = |at: usize| Bits::from(of(vectors[at]).to_bitmask());
-            bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
-        };
-        let each = |byte: u8| bits(&|bytes| bytes.simd_eq(u8x16::splat(byte)));
-        let quotes = each(b'"');
-        *found = Block {
-            quotes,
-            strings: prefix_xor(quotes),
-            backslashes: each(b'\\'),
-            brackets: bits(&|bytes| (bytes | u8x16::splat(0x26)).simd_eq(u8x16::splat(0x7f))),
-            colons: each(b':'),
-            tails: each(tail),
-        };
-    }
-}
-
-/// Each bit becomes the XOR of itself and all the lower ones.
-fn prefix_xor(bits: Bits) -> Bits {
-    let steps = [1, 2, 4, 8, 16, 32];
-    steps.iter().fold(bits, |bits, step| bits ^ bits << step)
 }
 
 #[cfg(test)]
@@ -410,30 +375,6 @@ mod tests {
                 from = to;
             }
             assert!(seen.contains(&true));
-        }
-    }
-
-    #[test]
-    fn blocks_are_found_alike_with_and_without_wide_vectors() {
-        let Some(vectors) = *WIDEST else { return };
-        let mut seed = 7_u64;
-        let mut byte = || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (seed >> 33) as u8
-        };
-        for round in 0..2_000 {
-            let mut block = || {
-                std::array::from_fn(|_| match round % 2 {
-                    0 => byte(),
-                    _ => b"\"\\{}[]:,"[usize::from(byte()) % 8],
-                })
-            };
-            let blocks: [[u8; BLOCK_BYTES]; 2] = [block(), block()];
-            let tail = blocks[0][0];
-            let mut found = [[Block::default(); 2]; 2];
-            vectors.find(&blocks, tail, &mut found[0]);
-            find_in_16(&blocks, tail, &mut found[1]);
-            assert_eq!(found[0], found[1], "{blocks:?}");
         }
     }
 

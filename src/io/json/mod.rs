@@ -12,7 +12,7 @@
 //! * [`scan`]: what the entries of a piece are known by.
 //! * [`hash`]: the seeded hashes of record keys and of raw bytes.
 //! * [`canonical`]: the fingerprint of an entry's content, whatever its spelling.
-//! * `marks`: quotes, brackets and colons of many bytes at once, in vectors.
+//! * `blocks`: what is where in 64 bytes, found in vectors; `marks`: quotes, brackets and colons of many.
 //! * `number`, `escape`, `skim`, `find`: numbers by their decimal text, string escapes,
 //!   skipping a value, finding the next byte that matters.
 //!
@@ -20,6 +20,7 @@
 //! and commas inside it, as `extract` does for pieces that come in another way; `canonical` checks the
 //! grammar inside an entry. What both accept is JSON by RFC 8259.
 
+mod blocks;
 pub mod canonical;
 pub mod cutter;
 mod envelope;
