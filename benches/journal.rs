@@ -32,7 +32,7 @@ const SHAPES: [(&str, usize, usize); 3] = [
     ("1 % of 20,000 entries", 1, 64 << 10),
     ("30,000 changes", 8, 1 << 20),
 ];
-/// Written in each run, at least.
+/// Written in each run, at most.
 const BYTES: usize = 256 << 20;
 const AIM: f64 = 0.8;
 
@@ -40,7 +40,7 @@ const AIM: f64 = 0.8;
 #[command(name = "journal")]
 struct Args {
     /// Epochs of a run, at most
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 4000)]
     epochs: usize,
     /// Runs of each
     #[arg(long, default_value_t = 6)]

@@ -1,5 +1,7 @@
 //! Reads frames of one segment in order, through a buffer, never past a given limit.
 
+use memchr::memmem;
+
 use crate::error::Error;
 use crate::journal::disk::File;
 use crate::journal::frame::{self, HEAD_BYTES, MAGIC, MAGIC_AT, View};
@@ -53,10 +55,8 @@ impl Cursor {
         while at + overlap < limit {
             let length = (limit - at).min(CHUNK_BYTES as u64);
             let chunk = self.slice(at, length, limit)?.expect("within the limit");
-            let hits = chunk.windows(MAGIC.len()).enumerate();
-            let hits: Vec<u64> = hits
-                .filter(|(_, window)| *window == MAGIC)
-                .map(|(index, _)| at + index as u64 - MAGIC_AT as u64)
+            let hits: Vec<u64> = memmem::find_iter(chunk, &MAGIC)
+                .map(|index| at + index as u64 - MAGIC_AT as u64)
                 .collect();
             for start in hits {
                 if self.proof_at(start, bad, limit)? {

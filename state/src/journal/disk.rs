@@ -16,8 +16,8 @@ use crate::error::Error;
 
 /// A file system, by the verbs that the journal needs.
 pub(super) trait Disk: fmt::Debug + Send + Sync {
-    /// Opens a file for reading; `create`: an empty one for writing, in place of what was there.
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn Content>>;
+    /// Opens a file.
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn Content>>;
 
     /// Gives a file another name, in place of what had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -33,6 +33,17 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
 
     /// The names in `dir`; one that is not UTF-8 is not ours and left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Reading what is there.
+    Read,
+    /// Writing over what is there.
+    Over,
+    /// Writing an empty one, in place of what was there.
+    New,
 }
 
 /// An open file of a [`Disk`].
@@ -54,11 +65,11 @@ pub(super) trait Content: fmt::Debug + Send {
 pub(super) struct System;
 
 impl Disk for System {
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn Content>> {
-        let file = if create {
-            fs::File::create(path)
-        } else {
-            fs::File::open(path)
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn Content>> {
+        let file = match how {
+            How::Read => fs::File::open(path),
+            How::Over => fs::File::options().write(true).open(path),
+            How::New => fs::File::create(path),
         };
         Ok(Box::new(file?))
     }
@@ -142,22 +153,27 @@ impl Dir {
 
     /// A new, empty file for writing; what was there under that name is lost.
     pub(super) fn create(&self, name: &str) -> Result<File, Error> {
-        self.file(name, "create", true)
+        self.file(name, "create", How::New)
+    }
+
+    /// The file `name`, for writing over what is there.
+    pub(super) fn over(&self, name: &str) -> Result<File, Error> {
+        self.file(name, "open", How::Over)
     }
 
     /// The file `name`, for reading.
     pub(super) fn read(&self, name: &str) -> Result<File, Error> {
-        self.file(name, "open", false)
+        self.file(name, "open", How::Read)
     }
 
-    fn file(&self, name: &str, what: &'static str, create: bool) -> Result<File, Error> {
+    fn file(&self, name: &str, what: &'static str, how: How) -> Result<File, Error> {
         let path = self.path.join(name);
-        let content = self.disk.open(&path, create);
+        let content = self.disk.open(&path, how);
         let content = content.map_err(Error::io(what, &path))?;
         Ok(File { content, path })
     }
 
-    /// Gives `file` its final name.
+    /// Gives `file` another name.
     pub(super) fn rename(&self, file: &mut File, name: &str) -> Result<(), Error> {
         let path = self.path.join(name);
         let renamed = self.disk.rename(&file.path, &path);

@@ -43,7 +43,7 @@ use self::disk::{Dir, Disk, System};
 use self::frame::{Head, Kind};
 use self::reader::{Segment, View};
 use self::recover::State;
-use self::segment::{Header, Start, Writer};
+use self::segment::{Header, Spare, Start, Writer};
 use crate::error::Error;
 use crate::fail;
 use crate::word::{Epoch, Seq};
@@ -85,6 +85,8 @@ pub struct Journal {
     /// The last complete epoch, sealed or not.
     ended: Sealed,
     readers: Readers,
+    /// What the next segment is written over.
+    spare: Option<Spare>,
     syncs: u64,
     failed: Option<Error>,
 }
@@ -161,6 +163,7 @@ impl Journal {
             ended,
             readers: Readers::new(dir.clone(), view),
             dir,
+            spare: None,
             syncs: 1,
             failed: None,
         })
@@ -283,7 +286,8 @@ impl Journal {
     }
 
     /// Ends the current segment, if there is anything in it, and starts the next, so that
-    /// [`Journal::retire`] may delete it; syncs first.
+    /// [`Journal::retire`] may take it away; syncs first. If there is nothing in it, the file that is kept for
+    /// the next one is given back: for who needs the disk.
     ///
     /// # Errors
     /// A failed write or fsync; every later call then fails too (R15).
@@ -296,6 +300,8 @@ impl Journal {
             journal.seal()?;
             if journal.writer.end() > journal.writer.frames_at() {
                 journal.start_segment()?;
+            } else if let Some(spare) = journal.spare.take() {
+                spare.remove(&journal.dir)?;
             }
             Ok(())
         })
@@ -310,13 +316,14 @@ impl Journal {
             start: self.state.start.clone(),
             copied: 0,
         };
-        let mut writer = Writer::create(&self.dir, &header)?;
+        let bytes = self.writer.bytes();
+        let mut writer = Writer::create(&self.dir, &header, self.spare.take())?;
         writer.publish(&self.dir)?;
         self.syncs += 1;
         let mut view = self.readers.view();
         let last = view.segments.back_mut().expect("there is always one");
         last.ends = Some(end);
-        last.bytes = end;
+        last.bytes = bytes;
         view.segments.push_back(current(&writer));
         view.limit = writer.end();
         self.complete = writer.end();
@@ -324,9 +331,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Deletes the segments all of whose batches are at or before `past`, never the last one (R30);
+    /// Takes away the segments all of whose batches are at or before `past`, never the last one (R30);
     /// returns how many. Facts that are not durable yet are synced first: a position must be before
-    /// what it no longer needs is deleted.
+    /// what it no longer needs is gone. The file of one is kept for the next segment to be written over,
+    /// unless it is more than twice as long as a segment should be.
     ///
     /// # Errors
     /// A failed fsync or removal; every later call then fails too (R15).
@@ -336,9 +344,13 @@ impl Journal {
             while due(&journal.readers.view(), past) {
                 journal.seal()?;
                 let oldest = journal.readers.view().segments.pop_front();
-                let number = oldest.expect("there are two").number;
+                let Segment { number, bytes, .. } = oldest.expect("there are two");
                 fail::step("journal.retire.before");
-                journal.dir.remove(&segment::name(number))?;
+                if journal.spare.is_none() && bytes <= 2 * journal.options.segment_bytes {
+                    journal.spare = Some(Spare::take(&journal.dir, number, bytes)?);
+                } else {
+                    journal.dir.remove(&segment::name(number))?;
+                }
                 fail::step("journal.retire.removed");
                 // IMPORTANT: one after another, or a power cut may leave a gap, which is damage.
                 journal.dir.sync()?;
@@ -384,7 +396,8 @@ impl Journal {
     pub fn bytes(&self) -> u64 {
         let view = self.readers.view();
         let closed = view.segments.iter().filter(|s| s.ends.is_some());
-        closed.map(|s| s.bytes).sum::<u64>() + self.writer.end()
+        let spare = self.spare.as_ref().map_or(0, |spare| spare.bytes);
+        closed.map(|s| s.bytes).sum::<u64>() + self.writer.bytes() + spare
     }
 
     /// How often a segment was fsynced since the open, which counts as one.

@@ -131,7 +131,7 @@ pub(super) fn succeed(dir: &Dir, last: &mut Found) -> Result<(State, Writer), Er
         start: state.start.clone(),
         copied: end - keep,
     };
-    let mut writer = Writer::create(dir, &header)?;
+    let mut writer = Writer::create(dir, &header, None)?;
     each(&mut cursor, keep, end, |frame| {
         state.apply(frame).expect("applied before");
         writer.push(frame.head, frame.body, frame.facts)
@@ -220,7 +220,7 @@ pub(super) fn found(dir: &Dir, start: Start) -> Result<(State, Writer), Error> {
         start: start.clone(),
         copied: 0,
     };
-    let mut writer = Writer::create(dir, &header)?;
+    let mut writer = Writer::create(dir, &header, None)?;
     writer.publish(dir)?;
     Ok((State::new(start), writer))
 }

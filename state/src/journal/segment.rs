@@ -71,9 +71,39 @@ pub(super) struct Opened {
     pub(super) base: u64,
 }
 
+/// A retired segment's file, kept for another segment to be written over it: blocks that are there already
+/// take a third less time to write and sync than new ones, and nothing has to be given back.
+#[derive(Debug)]
+pub(super) struct Spare {
+    file: File,
+    name: String,
+    pub(super) bytes: u64,
+}
+
+impl Spare {
+    /// Takes segment `number` of so many bytes out of the journal; durable with the next sync of `dir`.
+    pub(super) fn take(dir: &Dir, number: u64, bytes: u64) -> Result<Spare, Error> {
+        let mut file = dir.over(&name(number))?;
+        // A crash leaves it to the next open's sweep.
+        let name = temporary(number);
+        dir.rename(&mut file, &name)?;
+        Ok(Spare { file, name, bytes })
+    }
+
+    /// Gives its bytes back.
+    pub(super) fn remove(self, dir: &Dir) -> Result<(), Error> {
+        dir.remove(&self.name)
+    }
+}
+
 /// The name of the file.
 pub(super) fn name(number: u64) -> String {
     format!("{number:010}{SUFFIX}")
+}
+
+/// The name until it is one.
+fn temporary(number: u64) -> String {
+    format!("{number:010}{TEMPORARY_SUFFIX}")
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -215,16 +245,23 @@ pub(super) struct Writer {
     /// Where `buffer` goes.
     written: u64,
     synced: u64,
+    /// The length of the file that is written over; 0: of none.
+    over: u64,
 }
 
 impl Writer {
-    /// Starts a segment under a temporary name.
-    pub(super) fn create(dir: &Dir, header: &Header) -> Result<Writer, Error> {
-        let temporary = format!("{:010}{TEMPORARY_SUFFIX}", header.number);
-        let file = if fail::broken("r14") {
-            dir.create(&name(header.number))?
-        } else {
-            dir.create(&temporary)?
+    /// Starts a segment under a temporary name; over `spare`, if there is one. What that holds still is of
+    /// another salt, and so is nothing (see `frame`).
+    pub(super) fn create(
+        dir: &Dir,
+        header: &Header,
+        spare: Option<Spare>,
+    ) -> Result<Writer, Error> {
+        let over = spare.as_ref().map_or(0, |spare| spare.bytes);
+        let file = match spare {
+            Some(spare) => spare.file,
+            None if fail::broken("r14") => dir.create(&name(header.number))?,
+            None => dir.create(&temporary(header.number))?,
         };
         fail::step("journal.segment.created");
         let buffer = encode(header);
@@ -240,6 +277,7 @@ impl Writer {
             buffer,
             written: 0,
             synced: 0,
+            over,
         })
     }
 
@@ -308,6 +346,11 @@ impl Writer {
     /// Where the next frame goes: the segment's length.
     pub(super) fn end(&self) -> u64 {
         self.written + self.buffer.len() as u64
+    }
+
+    /// Bytes on disk, with what waits to be written.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end().max(self.over)
     }
 
     /// Whether anything was pushed since the last sync.

@@ -13,6 +13,7 @@ mod power;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -281,10 +282,90 @@ fn r30_retire_syncs_positions_first_and_never_deletes_the_last_segment() {
     journal.roll().unwrap();
     journal.retire(Seq(4)).unwrap();
     assert_eq!(journal.oldest(), Seq(5), "nothing is held, and it goes on");
-    let segments = segment::numbers(&journal.dir).unwrap();
-    assert_eq!(segments.len(), 1);
-    let bytes = fs::metadata(segment::path(dir.path(), segments[0])).unwrap();
-    assert_eq!(journal.bytes(), bytes.len());
+    assert_eq!(segment::numbers(&journal.dir).unwrap().len(), 1);
+    assert_eq!(journal.bytes(), bytes_in(dir.path()));
+}
+
+/// Bytes of all files in `dir`.
+fn bytes_in(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
+}
+
+/// The inode numbers of all files in `dir`: which files they are, whatever their names.
+fn inodes_in(dir: &Path) -> BTreeSet<u64> {
+    let files = fs::read_dir(dir).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().ino())
+        .collect()
+}
+
+#[test]
+fn a_segment_is_written_over_a_retired_one_of_which_nothing_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = small(dir.path()).unwrap();
+    let mut inodes = BTreeSet::new();
+    for number in 100..=300 {
+        // All of one length: where one ends in the old segment, so does one in the new.
+        epoch(&mut journal, number, 1);
+        journal.sync().unwrap();
+        journal.retire(Seq(number - 99)).unwrap();
+        inodes.extend(inodes_in(dir.path()));
+        assert_eq!(journal.bytes(), bytes_in(dir.path()), "epoch {number}");
+    }
+    assert!(inodes.len() <= 3, "{} files for 20 segments", inodes.len());
+    assert!(segment::numbers(&journal.dir).unwrap()[0] > 20);
+    // Mid-way in a file of old frames: they are not read, and prove nothing.
+    let (sealed, held) = (journal.sealed(), read_all(&journal).unwrap());
+    drop(journal);
+    let journal = small(dir.path()).unwrap();
+    assert_eq!((journal.sealed(), sealed.epoch), (sealed, Epoch(300)));
+    assert_eq!(read_all(&journal).unwrap(), held);
+}
+
+#[test]
+fn a_reader_that_left_facts_in_a_retired_segment_goes_on_when_it_is_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = small(dir.path()).unwrap();
+    let mut reader = journal.readers().after(Seq(0)).unwrap();
+    epoch(&mut journal, 1, 1);
+    // More than a reader has in memory.
+    let long = "x".repeat(300_000);
+    for _ in 0..2 {
+        journal.record(&[fact("long", &long)]).unwrap();
+    }
+    journal.record(&[fact("long", "")]).unwrap();
+    journal.options.segment_bytes = 1 << 20;
+    journal.sync().unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().seq, Seq(1));
+    journal.roll().unwrap();
+    assert_eq!(journal.retire(Seq(1)).unwrap(), 1);
+    epoch(&mut journal, 2, 1);
+    journal.roll().unwrap();
+    // Over the first one.
+    for number in 3..=600 {
+        epoch(&mut journal, number, 1);
+    }
+    journal.sync().unwrap();
+    for number in 2..=600 {
+        assert_eq!(reader.next().unwrap().unwrap().seq, Seq(number));
+    }
+    assert_eq!(reader.next().unwrap(), None);
+}
+
+#[test]
+fn r29_who_needs_the_disk_gets_the_file_that_was_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = small(dir.path()).unwrap();
+    epoch(&mut journal, 1, 9);
+    journal.roll().unwrap();
+    journal.retire(Seq(9)).unwrap();
+    let kept = journal.bytes();
+    journal.roll().unwrap();
+    assert!(journal.bytes() < kept, "{} of {kept}", journal.bytes());
+    assert_eq!(journal.bytes(), bytes_in(dir.path()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::dice::Dice;
-use crate::journal::disk::{Content, Disk};
+use crate::journal::disk::{Content, Disk, How};
 
 /// The disk; clones are the same one.
 #[derive(Clone, Debug)]
@@ -270,9 +270,9 @@ impl Fate {
 }
 
 impl Disk for Power {
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn Content>> {
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn Content>> {
         let mut world = self.world();
-        let inode = if create {
+        let inode = if how == How::New {
             // A new one also where there was a file: truncation is not undone by a later sync.
             let inode = world.inodes.len();
             world.inodes.push(Inode::default());
@@ -385,29 +385,37 @@ fn behaves(disk: &dyn Disk, dir: &Path) {
     }
     let missing =
         |result: io::Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
-    missing(disk.open(&name("a"), false).map(drop));
+    missing(disk.open(&name("a"), How::Read).map(drop));
     missing(disk.rename(&name("a"), &name("b")));
     missing(disk.remove(&name("a")));
-    let file = disk.open(&name("a"), true).unwrap();
+    let file = disk.open(&name("a"), How::New).unwrap();
     file.write(&[b"hello"], 0).unwrap();
     file.write(&[b"p, ", b"", b"world"], 3).unwrap();
     file.sync().unwrap();
     disk.rename(&name("a"), &name("b")).unwrap();
     file.write(&[b"!"], 11).unwrap();
-    disk.open(&name("a"), true).unwrap();
+    disk.open(&name("a"), How::New).unwrap();
     disk.sync_dir(dir).unwrap();
     let mut names = disk.list(dir).unwrap();
     names.sort();
     assert_eq!(names, ["a", "b"]);
-    let file = disk.open(&name("b"), false).unwrap();
+    let file = disk.open(&name("b"), How::Read).unwrap();
     let mut bytes = [0; 12];
     file.read(&mut bytes, 0).unwrap();
     assert_eq!((&bytes, file.bytes().unwrap()), (b"help, world!", 12));
     let end = file.read(&mut bytes, 1).unwrap_err();
     assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
+    let over = disk.open(&name("b"), How::Over).unwrap();
+    over.write(&[b"H"], 0).unwrap();
+    file.read(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"Help, world!");
+    missing(disk.open(&name("c"), How::Over).map(drop));
     // Another one in its place, and none: who has it open has it still.
     disk.rename(&name("a"), &name("b")).unwrap();
-    assert_eq!(disk.open(&name("b"), false).unwrap().bytes().unwrap(), 0);
+    assert_eq!(
+        disk.open(&name("b"), How::Read).unwrap().bytes().unwrap(),
+        0
+    );
     disk.remove(&name("b")).unwrap();
     assert_eq!(disk.list(dir).unwrap(), [""; 0]);
     assert_eq!(file.bytes().unwrap(), 12);
