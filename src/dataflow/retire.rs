@@ -24,9 +24,13 @@ pub struct Retiring {
     pub reached: Arc<dyn Fn(Position) + Send + Sync>,
 }
 
-/// Builds the operator; `retiring` is there on worker 0 only.
+/// Builds the operator; `retiring` is there on worker 0 only. What all are past already is dropped now: while
+/// the journal is too long for polls to start, no position moves that would ask for it.
 pub fn retire<'scope>(positions: StreamVec<'scope, u64, Position>, retiring: Option<Retiring>) {
     let mut retiring = retiring;
+    if let Some(retiring) = &retiring {
+        retiring.drop_past();
+    }
     positions.sink(
         Exchange::new(|_: &Position| 0),
         "Retire",
@@ -63,15 +67,45 @@ impl Retiring {
                 let text = position.seq.to_string();
                 self.ledger.set_lazily(vec![(fact, Some(text))]);
             }
-            let least = self
-                .positions
-                .values()
-                .copied()
-                .min()
-                .expect("there are followers");
-            fail::step("retire.asked");
-            self.ledger.retire(least);
+            self.drop_past();
         }
         (self.reached)(position);
+    }
+
+    fn drop_past(&self) {
+        let least = self.positions.values().copied().min();
+        fail::step("retire.asked");
+        self.ledger.retire(least.expect("there are followers"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltapoll_state::journal::{Journal, Options};
+    use timely::dataflow::operators::generic::operator::empty;
+
+    use super::*;
+    use crate::change::Epoch;
+    use crate::follower::{Facts, Logs};
+
+    #[test]
+    fn r30_what_all_are_past_at_a_start_is_dropped_without_a_move() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), Options::default()).unwrap();
+        for epoch in 1..=3 {
+            journal.append(Epoch(epoch), b"", Some(&[])).unwrap();
+            journal.roll().unwrap();
+        }
+        let ledger = Ledger::start(journal);
+        let retiring = Retiring {
+            ledger: ledger.clone(),
+            positions: BTreeMap::from([(Who::Publish, Seq(3)), (Who::Remember, Seq(2))]),
+            reached: Arc::new(|_| panic!("nobody moved")),
+        };
+        timely::execute_directly(move |worker| {
+            worker.dataflow(|scope| retire(empty(scope), Some(retiring)));
+        });
+        ledger.set(Vec::new(), true).unwrap();
+        assert!(ledger.after(Seq(1)).is_err() && ledger.after(Seq(2)).is_ok());
     }
 }

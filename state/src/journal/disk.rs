@@ -56,6 +56,9 @@ pub(super) trait Content: fmt::Debug + Send {
     /// Writes all of `parts`, one behind the other, from `offset` on.
     fn write(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 
+    /// Gives back what is behind the first `bytes`.
+    fn cut(&self, bytes: u64) -> io::Result<()>;
+
     /// Makes the content durable, and the length that is needed to read it.
     fn sync(&self) -> io::Result<()>;
 }
@@ -123,6 +126,10 @@ impl Content for fs::File {
             offset += part.len() as u64;
         }
         Ok(())
+    }
+
+    fn cut(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -226,6 +233,12 @@ impl File {
     pub(super) fn write(&self, parts: &[&[u8]], offset: u64) -> Result<(), Error> {
         let written = self.content.write(parts, offset);
         written.map_err(Error::io("write", &self.path))
+    }
+
+    /// Gives back what is behind the first `bytes`.
+    pub(super) fn cut(&self, bytes: u64) -> Result<(), Error> {
+        let cut = self.content.cut(bytes);
+        cut.map_err(Error::io("cut", &self.path))
     }
 
     /// Makes the content durable, and the length that is needed to read it.

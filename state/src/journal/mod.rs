@@ -285,9 +285,9 @@ impl Journal {
         view.sealed = self.ended;
     }
 
-    /// Ends the current segment, if there is anything in it, and starts the next, so that
-    /// [`Journal::retire`] may take it away; syncs first. If there is nothing in it, the file that is kept for
-    /// the next one is given back: for who needs the disk.
+    /// For who needs the disk: ends the current segment, if there is anything in it, and starts the next, so
+    /// that [`Journal::retire`] may take it away; syncs first. What was kept to be written over is given
+    /// back, and what is left of it behind the current segment.
     ///
     /// # Errors
     /// A failed write or fsync; every later call then fails too (R15).
@@ -298,10 +298,12 @@ impl Journal {
         assert_eq!(self.state.open, None, "segments end between epochs");
         self.attempt(|journal| {
             journal.seal()?;
+            if let Some(spare) = journal.spare.take() {
+                spare.remove(&journal.dir)?;
+            }
+            journal.writer.shorten()?;
             if journal.writer.end() > journal.writer.frames_at() {
                 journal.start_segment()?;
-            } else if let Some(spare) = journal.spare.take() {
-                spare.remove(&journal.dir)?;
             }
             Ok(())
         })

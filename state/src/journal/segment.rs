@@ -92,6 +92,7 @@ impl Spare {
 
     /// Gives its bytes back.
     pub(super) fn remove(self, dir: &Dir) -> Result<(), Error> {
+        drop(self.file);
         dir.remove(&self.name)
     }
 }
@@ -340,6 +341,16 @@ impl Writer {
         self.file.sync()?;
         fail::step("journal.sync.after");
         self.synced = self.written;
+        Ok(())
+    }
+
+    /// Gives back what is left of the file that is written over.
+    pub(super) fn shorten(&mut self) -> Result<(), Error> {
+        assert!(!self.dirty(), "what is kept is durable");
+        if self.over > self.written {
+            self.file.cut(self.written)?;
+        }
+        self.over = 0;
         Ok(())
     }
 

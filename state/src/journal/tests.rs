@@ -356,16 +356,60 @@ fn a_reader_that_left_facts_in_a_retired_segment_goes_on_when_it_is_written_over
 }
 
 #[test]
-fn r29_who_needs_the_disk_gets_the_file_that_was_kept() {
+fn r29_who_needs_the_disk_gets_what_was_kept_though_facts_come_in_between() {
+    // Before the disk is short: nothing, one segment over another, one in which nothing is yet.
+    for (epochs, keep) in [(0, 0), (12, 12), (14, 14), (21, 13)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = small(dir.path()).unwrap();
+        for number in 1..=epochs {
+            epoch(&mut journal, number, 1);
+            journal.sync().unwrap();
+            journal.retire(Seq(number.min(keep))).unwrap();
+        }
+        epoch(&mut journal, epochs + 1, 60);
+        journal.sync().unwrap();
+        let long = journal.bytes();
+        assert!(long > 3_000, "{long}");
+        // As a gate asks again and again, and the last follower says that it is past all of it.
+        journal.roll().unwrap();
+        journal.record(&[fact("position", "all")]).unwrap();
+        journal.retire(journal.sealed().seq).unwrap();
+        for _ in 0..2 {
+            journal.roll().unwrap();
+        }
+        assert_eq!(journal.bytes(), bytes_in(dir.path()));
+        assert!(journal.bytes() < 1_000, "{} of {long}", journal.bytes());
+        // And when no fact comes in between.
+        epoch(&mut journal, epochs + 2, 6);
+        journal.roll().unwrap();
+        journal.retire(journal.sealed().seq).unwrap();
+        journal.roll().unwrap();
+        assert_eq!(inodes_in(dir.path()).len(), 1);
+    }
+}
+
+#[test]
+fn r29_a_segment_that_was_begun_over_another_gives_back_what_is_left_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = small(dir.path()).unwrap();
-    epoch(&mut journal, 1, 9);
+    journal.options.segment_bytes = 1 << 20;
+    epoch(&mut journal, 1, 900);
     journal.roll().unwrap();
-    journal.retire(Seq(9)).unwrap();
-    let kept = journal.bytes();
+    epoch(&mut journal, 2, 1);
+    assert_eq!(journal.retire(Seq(900)).unwrap(), 1);
+    journal.options.segment_bytes = 10;
+    // Over the first one.
+    journal.sync().unwrap();
+    epoch(&mut journal, 3, 1);
+    assert!(journal.bytes() > 50_000, "{}", journal.bytes());
     journal.roll().unwrap();
-    assert!(journal.bytes() < kept, "{} of {kept}", journal.bytes());
+    assert!(journal.bytes() < 2_000, "{}", journal.bytes());
     assert_eq!(journal.bytes(), bytes_in(dir.path()));
+    let (sealed, held) = (journal.sealed(), read_all(&journal).unwrap());
+    drop(journal);
+    let journal = small(dir.path()).unwrap();
+    assert_eq!(journal.sealed(), sealed);
+    assert_eq!(read_all(&journal).unwrap(), held);
 }
 
 #[test]

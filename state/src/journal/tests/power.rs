@@ -356,6 +356,21 @@ impl Content for Handle {
         fate.result()
     }
 
+    fn cut(&self, bytes: u64) -> io::Result<()> {
+        let mut world = self.0.world();
+        let fate = world.fate(true);
+        if fate == Fate::Done || matches!(fate, Fate::Fails(_, true)) {
+            // What was written behind may get to the disk all the same.
+            let durable = world.dice.once_in(2);
+            let inode = &mut world.inodes[self.1];
+            inode.cached.truncate(bytes as usize);
+            if durable {
+                inode.durable.truncate(bytes as usize);
+            }
+        }
+        fate.result()
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut world = self.0.world();
         let fate = world.fate(true);
@@ -410,6 +425,8 @@ fn behaves(disk: &dyn Disk, dir: &Path) {
     file.read(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"Help, world!");
     missing(disk.open(&name("c"), How::Over).map(drop));
+    over.write(&[b"and more"], 12).unwrap();
+    over.cut(12).unwrap();
     // Another one in its place, and none: who has it open has it still.
     disk.rename(&name("a"), &name("b")).unwrap();
     assert_eq!(
