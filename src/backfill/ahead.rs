@@ -205,3 +205,82 @@ impl From<Found> for (Item, Vec<Bytes>, u64) {
         (item, found.pieces, found.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::fs;
+    use std::time::Duration;
+
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::super::places::Location;
+    use super::*;
+    use crate::io::json::pointer::Pointer;
+
+    const FILES: u64 = 12;
+    const FILE_BYTES: usize = 100_000;
+    /// Two of them, and not three.
+    const MEMORY: u64 = 250_000;
+
+    fn files(dir: &std::path::Path) -> Vec<Input> {
+        let write = |at: u64| {
+            let path = dir.join(format!("{at}.json"));
+            let value = "x".repeat(FILE_BYTES);
+            fs::write(&path, format!("[{{\"id\":\"a\",\"v\":\"{value}\"}}]")).unwrap();
+            Input {
+                index: 0,
+                place: Place {
+                    polled_at: at,
+                    name: Some(format!("{at}.json")),
+                },
+                size: fs::metadata(&path).unwrap().len(),
+                form: Form::Json,
+                location: Location::File(path),
+            }
+        };
+        (0..FILES).map(write).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r29_no_more_is_read_ahead_than_memory_allows_and_all_of_it_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let budget = Budget::new(MEMORY);
+        let (_go_on, stop) = watch::channel(false);
+        let admission = Admission {
+            reading: Arc::new(Reading {
+                records: Pointer::parse("").unwrap(),
+                body_max: 1 << 20,
+            }),
+            scans: vec![Arc::new(Scan::of_keys(vec![
+                Pointer::parse("/id").unwrap(),
+            ]))],
+            readers: Arc::new(Semaphore::new(4)),
+            budget: budget.clone(),
+            room: Box::new(|| true),
+            stop,
+        };
+        let (begin, mut begun) = mpsc::channel(FILES as usize);
+        tokio::spawn(admission.admit(Stock::Files(files(dir.path())), begin));
+        let (mut held, mut most, mut polled) = (VecDeque::new(), 0, Vec::new());
+        loop {
+            // The clock is paused: this second passes when nothing else can go on.
+            match timeout(Duration::from_secs(1), begun.recv()).await {
+                Ok(Some(next)) => {
+                    let Begun { item, reading } = next.unwrap();
+                    let (cut, reservation) = reading.await.unwrap();
+                    cut.unwrap();
+                    polled.push(item.polled_at);
+                    held.push_back(reservation);
+                    most = most.max(held.len());
+                    assert!(budget.used() <= MEMORY, "{}", budget.used());
+                }
+                Ok(None) => break,
+                Err(_) => drop(held.pop_front().expect("it waits for memory")),
+            }
+        }
+        assert_eq!(most, 2);
+        assert!(polled.into_iter().eq(0..FILES));
+    }
+}

@@ -300,11 +300,11 @@ impl Told {
             };
             let Some(outcome) = outcome else { break };
             drop(waiting.reservation);
-            self.progress.advance(waiting.size, &done);
             done.snapshots += 1;
             done.unchanged += u64::from(outcome.verdict == Verdict::Unchanged);
             done.bytes += waiting.bytes;
             done.tally.add(&outcome.tally);
+            self.progress.advance(waiting.size, &done);
             (self.status).polled(waiting.index, Polled::Stored(outcome.tally));
         }
         (done, fault, outcomes)

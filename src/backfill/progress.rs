@@ -42,32 +42,38 @@ impl Progress {
         }
     }
 
-    /// The snapshot after those of `done` is done, `bytes` as it is stored.
+    /// Another file, `bytes` as it is stored, is done, and what all of them came to.
     pub fn advance(&mut self, bytes: u64, done: &Done) {
         self.bytes += bytes;
         let now = clock::now();
-        let told = || {
-            let seconds = now.duration_since(self.since).as_secs_f64().max(0.001);
-            format!(
-                "{}{} snapshots, {:.0} entries/s, {} changes",
-                done.snapshots + 1,
-                self.of.map(|of| format!("/{of}")).unwrap_or_default(),
-                done.tally.entries as f64 / seconds,
-                done.tally.changes()
-            )
-        };
         if let Some(live) = &self.live {
             live.set_position(self.bytes);
-            live.set_message(told());
+            live.set_message(self.counts(done, now));
         } else if now.duration_since(self.told) >= TELL_EVERY {
-            tracing::info!(
-                "backfill: {}, {} of {}",
-                told(),
-                HumanBytes(self.bytes),
-                HumanBytes(self.total)
-            );
+            tracing::info!("backfill: {}", self.line(done, now));
             self.told = now;
         }
+    }
+
+    /// What is told where there is no bar.
+    fn line(&self, done: &Done, now: Instant) -> String {
+        let (bytes, total) = (HumanBytes(self.bytes), HumanBytes(self.total));
+        format!("{}, {bytes} of {total}", self.counts(done, now))
+    }
+
+    fn counts(&self, done: &Done, now: Instant) -> String {
+        let seconds = now.duration_since(self.since).as_secs_f64().max(0.001);
+        let of = self.of.map(|of| format!("/{of}")).unwrap_or_default();
+        let set_aside = match done.bad {
+            0 => String::new(),
+            bad => format!(", {bad} files set aside"),
+        };
+        format!(
+            "{}{of} snapshots, {:.0} entries/s, {} changes{set_aside}",
+            done.snapshots,
+            done.tally.entries as f64 / seconds,
+            done.tally.changes()
+        )
     }
 }
 
@@ -76,5 +82,41 @@ impl Drop for Progress {
         if let Some(live) = &self.live {
             live.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::snapshot::Tally;
+
+    use super::*;
+
+    #[test]
+    fn progress_tells_snapshots_rate_changes_and_bytes_and_what_was_set_aside() {
+        let since = clock::now();
+        let mut progress = Progress::new(Some(12), 8 << 20, since);
+        let mut done = Done {
+            snapshots: 3,
+            tally: Tally {
+                entries: 900,
+                added: 4,
+                changed: 1,
+                ..Tally::default()
+            },
+            ..Done::default()
+        };
+        progress.advance(2 << 20, &done);
+        let later = since + Duration::from_secs(2);
+        assert_eq!(
+            progress.line(&done, later),
+            "3/12 snapshots, 450 entries/s, 5 changes, 2.00 MiB of 8.00 MiB"
+        );
+        done.bad = 2;
+        progress.of = None;
+        progress.advance(1 << 20, &done);
+        assert_eq!(
+            progress.line(&done, later),
+            "3 snapshots, 450 entries/s, 5 changes, 2 files set aside, 3.00 MiB of 8.00 MiB"
+        );
     }
 }
