@@ -15,11 +15,12 @@ use rdkafka::{Message, Offset};
 use serde_json::{Value, json};
 
 use crate::bare::{self, Single};
-use crate::producer::Kind;
+use crate::producer::{Kind, fresh_name};
 use crate::program::{Program, Setup};
 use crate::reader::{Reader, number};
 use crate::spread::Spread;
 use crate::support::Simulation;
+use crate::turns::median;
 
 pub const PLATFORMS: [&str; 4] = ["kr", "euw1", "na1", "br1"];
 pub const ENTRIES: u64 = 300;
@@ -114,7 +115,7 @@ pub fn measure(measured: Duration, mut setup: Setup, dir: &Path) -> io::Result<L
 }
 
 /// Poll to reader, beside what disk and broker take.
-pub struct Beside {
+struct Beside {
     latency: Latency,
     fsyncs: Spread,
     transactions: Single,
@@ -123,8 +124,61 @@ pub struct Beside {
     back_to_back: Spread,
 }
 
+/// All of it several times.
+pub struct Runs(Vec<Beside>);
+
+/// Measures so many times, each on a program and a name of its own.
+pub fn runs(setup: &Setup, runs: usize, dir: &Path) -> io::Result<Runs> {
+    let run = |run| {
+        let dir = dir.join(format!("{run}"));
+        std::fs::create_dir(&dir)?;
+        let name = fresh_name();
+        beside(
+            &Setup {
+                name,
+                ..setup.clone()
+            },
+            &dir,
+        )
+    };
+    (0..runs).map(run).collect::<io::Result<_>>().map(Runs)
+}
+
+impl Runs {
+    /// Of all runs: the median of the p50 less what may be at most, and of both aims.
+    fn medians(&self) -> [f64; 3] {
+        let of = |figure: &dyn Fn(&Beside) -> f64| median(self.0.iter().map(figure).collect());
+        let p50 = of(&|run| run.latency.spread.p50);
+        [p50, of(&Beside::most), of(&|run| run.latency.spread.p99)]
+    }
+
+    pub fn text(&self) -> String {
+        let [p50, most, p99] = self.medians();
+        let each: Vec<String> = self.0.iter().map(Beside::text).collect();
+        format!(
+            "{}\nmedians of {} runs: p50 {p50:.1} ms, aim at most {most:.1}; p99 {p99:.1} ms, aim at most \
+             {P99_MS}\n",
+            each.join("\n"),
+            self.0.len(),
+        )
+    }
+
+    pub fn json(&self) -> Value {
+        let [p50, most, p99] = self.medians();
+        json!({
+            "medians": {
+                "p50_milliseconds": p50,
+                "p50_aim_milliseconds": most,
+                "p99_milliseconds": p99,
+                "p99_aim_milliseconds": P99_MS,
+            },
+            "runs": self.0.iter().map(Beside::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
 /// Measures all three in one run.
-pub fn beside(setup: &Setup, dir: &Path) -> io::Result<Beside> {
+fn beside(setup: &Setup, dir: &Path) -> io::Result<Beside> {
     // Half of them before, half after.
     let mut fsyncs = bare::fsyncs(dir, FSYNCS / 2)?;
     let latency = measure(MEASURED, setup.clone(), dir)?;
@@ -146,7 +200,12 @@ pub fn beside(setup: &Setup, dir: &Path) -> io::Result<Beside> {
 }
 
 impl Beside {
-    pub fn text(&self) -> String {
+    /// The aim for the median, in milliseconds.
+    fn most(&self) -> f64 {
+        self.fsyncs.p50 + self.transactions.visible.p50 + BESIDE_MS
+    }
+
+    fn text(&self) -> String {
         let mut text = String::from(
             "milliseconds                            count       p50       p99       max\n",
         );
@@ -170,7 +229,7 @@ impl Beside {
             writeln!(text, "{name:<38}{}", spread.text()).expect("strings take everything");
         }
         let seen = &self.latency.spread;
-        let most = self.fsyncs.p50 + self.transactions.visible.p50 + BESIDE_MS;
+        let most = self.most();
         text + &format!(
             "the records are of {} epochs\n\
              p50 {:.1} ms, aim at most {most:.1} (fsync + bare transaction + {BESIDE_MS}); p99 {:.1} ms, aim at most {P99_MS}\n",
@@ -178,7 +237,7 @@ impl Beside {
         )
     }
 
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         json!({
             "poll_to_visible": self.latency.json(),
             "bare_transaction": self.transactions.json(),

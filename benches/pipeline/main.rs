@@ -18,11 +18,12 @@
 //! of our process alone, from /proc.
 //!
 //! ```text
-//! cargo bench --bench pipeline -- --bootstrap HOST:PORT --latency [--checkpoint-min D] [--json]
+//! cargo bench --bench pipeline -- --bootstrap HOST:PORT --latency [--checkpoint-min D] [--runs N] [--json]
 //! ```
 //!
 //! How long until a reader has a change: 4 cells of 300 entries, 3 of which change, polled every 100 ms,
-//! beside what the disk takes for an fsync and the broker for a transaction of one record.
+//! beside what the disk takes for an fsync and the broker for a transaction of one record; some runs, and
+//! the medians of them.
 //!
 //! ```text
 //! cargo bench --bench pipeline -- --bootstrap HOST:PORT --sweep [--plot FILE] [--json]
@@ -44,6 +45,8 @@
 //! [`plot`] its picture, [`reader`] and [`spread`] what they need.
 
 mod bare;
+#[path = "../support/broker.rs"]
+mod broker;
 mod changed;
 mod cost;
 #[path = "../support/discarding.rs"]
@@ -98,8 +101,9 @@ struct Args {
     /// Polls after the one that loads
     #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
-    #[arg(long, value_enum, default_value_t = Sink::Kafka)]
-    sink: Sink,
+    /// Where to; kafka unless told
+    #[arg(long, value_enum)]
+    sink: Option<Sink>,
     /// Shortest time between two seals
     #[arg(long, value_name = "D", default_value = "0s", value_parser = humantime::parse_duration)]
     checkpoint_min: Duration,
@@ -115,8 +119,8 @@ struct Args {
     /// Measure the same without churn, too, by turns
     #[arg(long, conflicts_with_all = ["latency", "sweep"])]
     against_unchanged: bool,
-    /// Runs of each of these
-    #[arg(long, default_value_t = RUNS, requires = "against_unchanged")]
+    /// Runs of what is told as medians: --latency, and each side of --against-unchanged
+    #[arg(long, default_value_t = RUNS, conflicts_with = "sweep")]
     runs: usize,
     /// Draw the sweep as SVG
     #[arg(long, value_name = "FILE", requires = "sweep")]
@@ -137,7 +141,12 @@ fn main() -> ExitCode {
     if let Some(file) = &args.discarding {
         return discarding::run(file, args.workers, args.rounds);
     }
-    if args.sink.needs_broker() && args.bootstrap.is_none() {
+    let needs = args.sink.unwrap_or(Sink::Kafka).needs_broker();
+    if needs && args.bootstrap.is_none() {
+        // As a part of all benches, without a word of ours.
+        if args.sink.is_none() && !args.latency && !args.sweep {
+            return broker::not_measured("pipeline");
+        }
         eprintln!("pipeline: this needs a broker: --bootstrap HOST:PORT, or --sink null or local");
         return ExitCode::from(2);
     }
@@ -183,7 +192,7 @@ fn run(args: &Args) -> io::Result<Report> {
         port: 0,
         platforms: &[],
         every: AT_ONCE,
-        sink: args.sink,
+        sink: args.sink.unwrap_or(Sink::Kafka),
         bootstrap: args.bootstrap.as_deref().unwrap_or_default(),
         checkpoint_min: args.checkpoint_min,
         partitions: PARTITIONS,
@@ -194,7 +203,7 @@ fn run(args: &Args) -> io::Result<Report> {
         return of_sweep(args, &setup);
     }
     let mut report = if args.latency {
-        of_latency(setup, dir.path())?
+        of_latency(&setup, args.runs, dir.path())?
     } else {
         of_cost(args, setup, dir.path())?
     };
@@ -232,20 +241,20 @@ fn of_cost(args: &Args, setup: Setup, dir: &Path) -> io::Result<Report> {
     })
 }
 
-fn of_latency(setup: Setup, dir: &Path) -> io::Result<Report> {
+fn of_latency(setup: &Setup, runs: usize, dir: &Path) -> io::Result<Report> {
     let machine = Machine::look();
-    let beside = latency::beside(&setup, dir)?;
+    let runs = latency::runs(setup, runs, dir)?;
     let cells = latency::PLATFORMS.len();
     let (entries, churn) = (latency::ENTRIES, latency::CHURN);
     let every = humantime::format_duration(latency::EVERY);
-    let mut json = beside.json();
+    let mut json = runs.json();
     json["cells"] = cells.into();
     json["entries"] = entries.into();
     json["churn"] = churn.into();
     Ok(Report {
         machine,
         title: format!("{cells} cells of {entries} entries, churn {churn}, a poll every {every}"),
-        text: beside.text(),
+        text: runs.text(),
         json,
     })
 }
