@@ -8,7 +8,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
-use super::{BEGIN, Local, body};
+use super::BEGIN;
+use super::local::{Local, body};
 use crate::support::case::Case;
 use crate::support::fault_table::row;
 use crate::support::wait::{PATIENCE, wait_until};

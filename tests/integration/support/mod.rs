@@ -13,5 +13,6 @@ pub mod process;
 pub mod proxy;
 pub mod publisher;
 pub mod readers;
+pub mod s3;
 pub mod sim;
 pub mod wait;

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::process::{root, script};
 
-fn python() -> Command {
+/// The Python that has them.
+pub(super) fn python() -> Command {
     static PYTHON: OnceLock<String> = OnceLock::new();
     Command::new(PYTHON.get_or_init(|| script("python-readers")))
 }
