@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::BEGIN;
 use super::archive::{archive_in, configure};
-use super::{BEGIN, Local, body};
+use super::local::{Local, body};
 use crate::support::fault_table::row;
 use crate::support::process::{Ended, Program};
 
