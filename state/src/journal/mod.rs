@@ -15,7 +15,7 @@
 //! every new segment:
 //! `journal.segment.created`, `.written`, `.synced`, `.renamed`, `.published` (the directory is synced);
 //! of what is appended: `journal.batch`, `journal.control`, `journal.write.before`, `.after`,
-//! `journal.sync.before`, `.after`, `journal.sealed` (readers see it); of each segment that is deleted:
+//! `journal.sync.before`, `.after`, `journal.sealed` (readers see it); of each segment that is retired:
 //! `journal.retire.before`, `.removed`, `.synced`.
 //!
 //! Errors: after a failed write or fsync the cache may lie about what is in the file, so the journal
