@@ -18,6 +18,7 @@ def main():
     parser.add_argument("--command", required=True)
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--polls", type=int, required=True)
     parser.add_argument("--settle", type=int, required=True)
     parser.add_argument("--given", action="store_true", help="the binary was not built here")
     args = parser.parse_args()
@@ -29,6 +30,7 @@ def main():
         "machine": machine(),
         "runs": args.runs,
         "seed": args.seed,
+        "polls": args.polls,
         "settle": args.settle,
         "versions": versions(args.deltapoll),
     }

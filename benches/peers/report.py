@@ -122,11 +122,13 @@ def section(facts, run, result, large, failed):
     machine = facts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     how = f"""The same simulated API ({run["entries"]:,} entries of {run["body_bytes"] // run["entries"]} bytes,
-        in a new order each time, seed {facts["seed"]}) and the same broker for all; {run["polls"]} polls back to back until all is published, after one that
-        loads and {facts["settle"]} that settle, or {4 * facts["settle"]} where a poll takes a tenth of a second or less; acks=all, 4 partitions, lz4. Medians of {facts["runs"]}
-        interleaved runs. CPU: seconds (user and system, the peer's process only) per million polled entries.
-        In brackets: how many times Deltapoll's; below 1 is cheaper in CPU, and slower in entries/s. Less than
-        30 % apart is no difference on such a machine. What else it does shows in entries/s more than in
+        in a new order each time, seed {facts["seed"]}) and the same broker for all; {facts["polls"]} polls back to
+        back until all is published, or {4 * facts["polls"]} where one takes a tenth of a second or less, on a
+        process that has loaded, settled for {facts["settle"]} polls ({4 * facts["settle"]}), and published what it
+        had to until it was idle; acks=all, 4 partitions, lz4. Medians of {facts["runs"]} interleaved runs. CPU:
+        seconds (user and system, the peer's process only) per million polled entries. In brackets: how many
+        times Deltapoll's; below 1 is cheaper in CPU, and slower in entries/s. Less than 30 % apart is no
+        difference on such a machine. What else it does shows in entries/s more than in
         CPU."""
     built = "a binary that was given" if facts["binary_given"] else "a binary of that commit"
     made = f"""Made by `{facts["command"]}` at commit {facts["commit"]} with {built} on

@@ -1,12 +1,12 @@
-"""One run of one peer, seen from outside: when it polls, what it costs.
+"""One run of one peer, seen from outside: what its polls cost.
 
     watch.py --api http://127.0.0.1:PORT --entries N --settle S --polls P [--set NAME=VALUE]... -- COMMAND...
 
-COMMAND polls 1 + S + P times and ends. The first poll loads everything; during the S that follow, what
-the load left behind is worked off; the P last ones are the measurement, from the moment their first
-request arrives until the process has ended and so has published everything. Polls are counted by the
-simulated API, CPU time (user and system) and memory are those of COMMAND's process alone, from /proc.
-One JSON object goes to standard output.
+COMMAND polls 1 + S + P times and ends. The first poll loads everything, S more warm it up. Then the API
+withholds its answer until the process does nothing any more: who publishes behind its polls has published all
+of them by then. The P last polls are the measurement, from the moment they are answered until the process
+has ended, and so has published everything. CPU time (user and system) and memory are those of COMMAND's
+process alone, from /proc. One JSON object goes to standard output.
 """
 
 import argparse
@@ -23,18 +23,8 @@ LOOK_SECONDS = 0.01
 # A peer that takes longer hangs.
 PATIENCE_SECONDS = 600
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-
-
-class Look:
-    """The process as it was at one time."""
-
-    def __init__(self, pid, requests):
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        self.at = time.monotonic()
-        self.requests = requests
-        self.ended = fields[0] == "Z"
-        self.cpu = (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+# Who uses no more than so many ticks in so many seconds does nothing: some look at a clock now and then.
+IDLE_TICKS, IDLE_SECONDS = 1, 0.5
 
 
 class Api:
@@ -43,35 +33,106 @@ class Api:
     def __init__(self, address):
         self.connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
 
-    def get(self, path):
-        self.connection.request("GET", path)
+    def ask(self, method, path):
+        self.connection.request(method, path)
         answer = self.connection.getresponse()
         body = answer.read()
-        if answer.status != 200:
+        if answer.status not in (200, 204):
             raise SystemExit(f"watch: the API answers {answer.status}")
         return body
 
-    def requests(self):
-        return json.loads(self.get("/sim/stats"))["requests"]
+    def arrived(self):
+        return json.loads(self.ask("GET", "/sim/stats"))["arrived"]
+
+    def hold_after(self, requests):
+        self.ask("POST", f"/sim/hold?after={requests}")
+
+    def let_go(self):
+        self.ask("POST", "/sim/hold")
+
+
+class Peer:
+    """The process, and the most memory that it was seen to have."""
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        self.deadline = time.monotonic() + PATIENCE_SECONDS
+        self.ticks, self.ended, self.peak_bytes = 0, False, 0
+        self.look()
+
+    def look(self):
+        pid = self.process.pid
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        # One that nobody waited for still has its CPU time.
+        self.ended = fields[0] == "Z"
+        self.ticks = int(fields[11]) + int(fields[12])
+        with open(f"/proc/{pid}/status") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    self.peak_bytes = max(self.peak_bytes, int(line.split()[1]) * 1024)
+
+    def look_until(self, enough):
+        while not enough():
+            if time.monotonic() > self.deadline:
+                raise SystemExit(f"watch: not done after {PATIENCE_SECONDS} s")
+            time.sleep(LOOK_SECONDS)
+            self.look()
+
+    def look_until_idle(self):
+        since, ticks = time.monotonic(), self.ticks
+
+        def idle():
+            nonlocal since, ticks
+            if self.ended:
+                raise SystemExit("watch: it ended before its last polls")
+            if self.ticks > ticks + IDLE_TICKS:
+                since, ticks = time.monotonic(), self.ticks
+            return time.monotonic() - since >= IDLE_SECONDS
+
+        self.look_until(idle)
 
 
 def main():
     args = arguments()
     api = Api(args.api)
     # The ladder is made with the first request.
-    body_bytes = len(api.get(LADDER))
-    before = api.requests()
-    process = subprocess.Popen(args.command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    body_bytes = len(api.ask("GET", LADDER))
+    before = api.arrived()
+    held = before + 1 + args.settle
+    api.hold_after(held)
+    peer = Peer(args.command)
     try:
-        looks, peak = watch(process, api, before)
+        peer.look_until(lambda: peer.ended or api.arrived() > held)
+        peer.look_until_idle()
+        at, ticks = time.monotonic(), peer.ticks
+        api.let_go()
+        peer.look_until(lambda: peer.ended)
+        wall_seconds = time.monotonic() - at
     finally:
-        process.kill()
-        status = process.wait()
+        peer.process.kill()
+        status = peer.process.wait()
     if status != 0:
         raise SystemExit(f"watch: {os.path.basename(args.command[0])} ended with {status}")
+    asked = api.arrived() - before
+    if asked < 1 + args.settle + args.polls:
+        raise SystemExit(f"watch: only {asked} polls were seen")
+    polls = asked - 1 - args.settle
+    millions = polls * args.entries / 1e6
+    cpu_seconds = (peer.ticks - ticks) / TICKS_PER_SECOND
     result = dict(pair.split("=", 1) for pair in args.set)
-    result |= report(args, looks)
-    result |= {"peak_bytes": peak, "body_bytes": body_bytes}
+    result |= {
+        "entries": args.entries,
+        "polls": polls,
+        "asked": asked,
+        "cpu_seconds": cpu_seconds,
+        "wall_seconds": wall_seconds,
+        "cpu_seconds_per_million": cpu_seconds / millions,
+        "entries_per_second": millions * 1e6 / wall_seconds,
+        "warm_up_cpu_seconds": ticks / TICKS_PER_SECOND,
+        "peak_bytes": peer.peak_bytes,
+        "body_bytes": body_bytes,
+    }
     print(json.dumps(result))
 
 
@@ -84,54 +145,6 @@ def arguments():
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("command", nargs="+")
     return parser.parse_args()
-
-
-def watch(process, api, before):
-    """Looks until the process has ended: one that nobody waited for still has its CPU time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    looks, peak = [], 0
-    while True:
-        look = Look(process.pid, api.requests() - before)
-        # What only repeats the look before says nothing.
-        if look.ended or not looks or look.requests > looks[-1].requests:
-            looks.append(look)
-        if look.ended:
-            return looks, peak
-        peak = max(peak, peak_bytes(process.pid))
-        if look.at > deadline:
-            raise SystemExit(f"watch: not done after {PATIENCE_SECONDS} s")
-        time.sleep(LOOK_SECONDS)
-
-
-def peak_bytes(pid):
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def report(args, looks):
-    first = 2 + args.settle
-    asked = looks[-1].requests
-    if asked < 1 + args.settle + args.polls:
-        raise SystemExit(f"watch: only {asked} polls were seen")
-    start, end = next(look for look in looks if look.requests >= first), looks[-1]
-    last = next(look for look in looks if look.requests >= asked)
-    # Two requests within one look: the later one is where the polls begin.
-    polls = 1 + asked - start.requests
-    millions = polls * args.entries / 1e6
-    return {
-        "entries": args.entries,
-        "polls": polls,
-        "asked": asked,
-        "cpu_seconds": end.cpu - start.cpu,
-        "wall_seconds": end.at - start.at,
-        "cpu_seconds_per_million": (end.cpu - start.cpu) / millions,
-        "entries_per_second": millions * 1e6 / (end.at - start.at),
-        "load_cpu_seconds": start.cpu,
-        "last_poll_cpu_seconds": end.cpu - last.cpu,
-    }
 
 
 if __name__ == "__main__":

@@ -42,6 +42,13 @@ pub(super) struct SetQuery {
     frozen: Option<bool>,
 }
 
+/// Requests that come after so many are not answered, until `after` grows or is left out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HoldQuery {
+    after: Option<u64>,
+}
+
 type Answer = Result<Response, (StatusCode, String)>;
 
 pub(super) async fn faults(
@@ -105,6 +112,14 @@ pub(super) async fn set(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+pub(super) async fn hold(
+    State(league): State<Arc<League>>,
+    Query(query): Query<HoldQuery>,
+) -> StatusCode {
+    league.hold(query.after);
+    StatusCode::NO_CONTENT
+}
+
 pub(super) async fn stats(State(league): State<Arc<League>>) -> Response {
     let counts = league.counts();
     let mut cells = Vec::new();
@@ -113,6 +128,7 @@ pub(super) async fn stats(State(league): State<Arc<League>>) -> Response {
     }
     let versions: u64 = cells.iter().map(|cell| cell.versions).sum();
     let body = json!({
+        "arrived": counts.arrived,
         "requests": counts.requests,
         "faults": counts.faults,
         "statuses": counts.statuses,

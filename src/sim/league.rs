@@ -1,7 +1,7 @@
 //! The league API: who may ask, what goes wrong, which version they get.
 //!
-//! A request passes the token, the rate limit and the dice, in this order; only then a version is
-//! taken. What is refused uses up none.
+//! A request passes the hold, the token, the rate limit and the dice, in this order; only then a version
+//! is taken. What is refused uses up none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::cell::Cell;
 use super::fault::{Dice, Trouble};
@@ -58,6 +59,8 @@ impl Place {
 /// How often what was answered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
+    /// Requests that came, whether they are answered or still held.
+    pub(super) arrived: u64,
     pub(super) requests: u64,
     pub(super) faults: u64,
     pub(super) statuses: BTreeMap<u16, u64>,
@@ -72,6 +75,8 @@ pub(super) struct League {
     meters: Mutex<HashMap<&'static str, Meter>>,
     dice: Mutex<Dice>,
     counts: Mutex<Counts>,
+    /// Requests after so many wait for their answer; None holds nothing.
+    hold: watch::Sender<Option<u64>>,
 }
 
 /// Locks what stays sound whoever panicked.
@@ -87,6 +92,7 @@ pub(super) fn router(options: Options, versions: Option<Arc<File>>) -> Router {
         cells: Mutex::default(),
         meters: Mutex::default(),
         counts: Mutex::default(),
+        hold: watch::Sender::new(None),
     });
     Router::new()
         .route(
@@ -97,6 +103,7 @@ pub(super) fn router(options: Options, versions: Option<Arc<File>>) -> Router {
         .route("/sim/faults", post(control::faults))
         .route("/sim/advance", post(control::advance))
         .route("/sim/set", post(control::set))
+        .route("/sim/hold", post(control::hold))
         .route("/sim/stats", get(control::stats))
         .fallback(async || answer::refusal(StatusCode::NOT_FOUND, "Data not found"))
         .with_state(league)
@@ -133,6 +140,7 @@ impl League {
         headers: &HeaderMap,
         reset: &Reset,
     ) -> Response {
+        self.held().await;
         let answer = match self.place(platform, list, queue, headers) {
             Ok(place) => self.metered(place, reset).await,
             Err((status, message)) => answer::refusal(status, message),
@@ -141,6 +149,24 @@ impl League {
         counts.requests += 1;
         *counts.statuses.entry(answer.status().as_u16()).or_default() += 1;
         answer
+    }
+
+    /// Counts a request and returns when its turn to be answered has come.
+    async fn held(&self) {
+        let number = {
+            let mut counts = locked(&self.counts);
+            counts.arrived += 1;
+            counts.arrived
+        };
+        let mut hold = self.hold.subscribe();
+        // An error is the sender dropped, and `self` has it.
+        let _ = hold
+            .wait_for(|after| after.is_none_or(|after| number <= after))
+            .await;
+    }
+
+    pub(super) fn hold(&self, after: Option<u64>) {
+        self.hold.send_replace(after);
     }
 
     fn place(

@@ -10,6 +10,7 @@
 //! POST /sim/faults?next=cut[,503][&cell=kr,RANKED_SOLO_5x5]   POST /sim/faults?spec=429:0.05
 //! POST /sim/advance?cell=kr,RANKED_SOLO_5x5&n=3[&tier=master]
 //! POST /sim/set?cell=kr,RANKED_SOLO_5x5&empty=2[&tier=master] GET /sim/stats
+//! POST /sim/hold?after=9   (requests after the ninth wait)     POST /sim/hold   (no longer)
 //! ```
 //!
 //! Guarantees: version n of a cell is its ladder after n advances, the same for the same seed. The

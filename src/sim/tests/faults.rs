@@ -208,6 +208,20 @@ async fn a_frozen_ladder_stands_still_until_it_is_let_go() {
 }
 
 #[tokio::test]
+async fn requests_are_held_and_let_go() {
+    let running = start(Options::default()).await;
+    assert_eq!(post(&running, "/sim/hold?after=1").await, 204);
+    assert_eq!(get(&running, SOLO).await.status(), 200);
+    let held = tokio::spawn(reqwest::get(format!("{}{SOLO}", running.url())));
+    while stats(&running).await["arrived"] != 2 {}
+    assert_eq!(stats(&running).await["requests"], 1);
+    assert!(!held.is_finished(), "the second request waits");
+    assert_eq!(post(&running, "/sim/hold").await, 204);
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+    assert_eq!(stats(&running).await["requests"], 2);
+}
+
+#[tokio::test]
 async fn wrong_knobs_are_refused() {
     let running = start(Options::default()).await;
     for path in [
@@ -218,6 +232,7 @@ async fn wrong_knobs_are_refused() {
         "/sim/advance?cell=kr&n=1",
         "/sim/advance?cell=kr,RANKED_SOLO_5x5&n=1000000000",
         "/sim/set?cell=kr,RANKED_SOLO_5x5",
+        "/sim/hold?after=-1",
     ] {
         assert_eq!(post(&running, path).await, 400, "{path}");
     }
