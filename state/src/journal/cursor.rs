@@ -35,14 +35,14 @@ impl Cursor {
 
     /// The valid frame at `at` and the offset after it; `None`: there is none that ends by `limit`.
     pub(super) fn frame(&mut self, at: u64, limit: u64) -> Result<Option<(View<'_>, u64)>, Error> {
+        let salt = self.salt;
         let Some(head) = self.slice(at, HEAD_BYTES as u64, limit)? else {
             return Ok(None);
         };
         let head = head.first_chunk().expect("as long as asked for");
-        let Some((_, total)) = frame::head(head) else {
+        let Some((_, total)) = frame::head(head, salt, at) else {
             return Ok(None);
         };
-        let salt = self.salt;
         let bytes = self.slice(at, total, limit)?;
         let frame = bytes.and_then(|bytes| frame::decode(bytes, salt, at));
         Ok(frame.map(|frame| (frame, at + total)))
@@ -69,11 +69,13 @@ impl Cursor {
     }
 
     fn proof_at(&mut self, start: u64, bad: u64, limit: u64) -> Result<bool, Error> {
+        let salt = self.salt;
         let Some(head) = self.slice(start, HEAD_BYTES as u64, limit)? else {
             return Ok(false);
         };
-        // The cheap part first: batches may be full of bytes that look like the magic.
-        match frame::head(head.first_chunk().expect("as long as asked for")) {
+        // The cheap part first: batches may be full of bytes that look like heads.
+        let head = head.first_chunk().expect("as long as asked for");
+        match frame::head(head, salt, start) {
             Some((head, _)) if bad < head.synced && head.synced <= start => {
                 Ok(self.frame(start, limit)?.is_some())
             }

@@ -3,13 +3,14 @@
 //! Integers little-endian:
 //!
 //! ```text
-//! checksum u64 | magic u32 | kind u8 | 0 u8 x3 | body length u32 | facts length u32
+//! checksum u64 | magic u32 | kind u8 | mark u24 | body length u32 | facts length u32
 //! | seq u64 | epoch u64 | synced u64 | body | facts
 //! ```
 //!
 //! The checksum is XXH3-64 of all that follows it, seeded with the segment's salt and the frame's
 //! offset: a frame is valid only where it was written, so that bytes of a batch that look like a
-//! frame, or a frame of another segment, never pass for one.
+//! frame, or a frame of another segment, never pass for one. The mark is the same of the head alone, 24 bits of
+//! it: what a batch is full of may look like heads of huge frames, and does not cost the hash of each.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
@@ -20,6 +21,9 @@ pub(super) const HEAD_BYTES: usize = 48;
 /// Where the magic is, from the start of the frame.
 pub(super) const MAGIC_AT: usize = 8;
 pub(super) const MAGIC: [u8; 4] = *b"dpF\x01";
+const MARK_AT: usize = 13;
+/// Where the lengths begin.
+const LENGTHS_AT: usize = 16;
 /// Body and facts each: a limit that only a mistake reaches; batches are cut at a few MiB.
 const PART_BYTES_MAX: usize = 1 << 30;
 
@@ -66,7 +70,7 @@ const CHECKSUM_BYTES: usize = 8;
 pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64) {
     let start = out.len();
     out.reserve(bytes(frame.body, frame.facts));
-    out.extend_from_slice(&unproven(frame));
+    out.extend_from_slice(&unproven(frame, salt ^ offset));
     out.extend_from_slice(frame.body);
     out.extend_from_slice(frame.facts);
     // In one piece it takes a tenth less than `fixed`, which has parts.
@@ -76,7 +80,7 @@ pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64)
 
 /// The fixed part of a frame that will stand at `offset`; body and facts follow it.
 pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES] {
-    let mut out = unproven(frame);
+    let mut out = unproven(frame, salt ^ offset);
     let (sum, rest) = out.split_at_mut(CHECKSUM_BYTES);
     let mut checksum = Xxh3::with_seed(salt ^ offset);
     for part in [rest, frame.body, frame.facts] {
@@ -87,7 +91,7 @@ pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES]
 }
 
 /// The fixed part without its checksum.
-fn unproven(frame: View<'_>) -> [u8; HEAD_BYTES] {
+fn unproven(frame: View<'_>, seed: u64) -> [u8; HEAD_BYTES] {
     let View { head, body, facts } = frame;
     let length = |part: &[u8]| {
         assert!(part.len() <= PART_BYTES_MAX, "{} bytes", part.len());
@@ -103,14 +107,32 @@ fn unproven(frame: View<'_>) -> [u8; HEAD_BYTES] {
     out[24..32].copy_from_slice(&head.seq.0.to_le_bytes());
     out[32..40].copy_from_slice(&head.epoch.0.to_le_bytes());
     out[40..].copy_from_slice(&head.synced.to_le_bytes());
+    let mark = mark(&out, seed);
+    out[MARK_AT..LENGTHS_AT].copy_from_slice(&mark);
     out
 }
 
-/// Reads the fixed part: what it says, and how many bytes the frame has; nothing is proven yet.
-pub(super) fn head(bytes: &[u8; HEAD_BYTES]) -> Option<(Head, u64)> {
+/// Of kind, lengths and numbers.
+fn mark(head: &[u8; HEAD_BYTES], seed: u64) -> [u8; LENGTHS_AT - MARK_AT] {
+    let hash = xxh3_64_with_seed(&head[LENGTHS_AT..], seed ^ u64::from(head[MARK_AT - 1]));
+    *hash.to_le_bytes().first_chunk().expect("eight bytes")
+}
+
+/// Gives a head that was changed the mark of what it says now.
+#[cfg(test)]
+pub(super) fn renew_mark(head: &mut [u8; HEAD_BYTES], salt: u64, offset: u64) {
+    let mark = mark(head, salt ^ offset);
+    head[MARK_AT..LENGTHS_AT].copy_from_slice(&mark);
+}
+
+/// Reads the fixed part of a frame at `offset`: what it says, and how many bytes the frame has. Only the
+/// whole frame proves it; this much keeps what is none from being looked at.
+pub(super) fn head(bytes: &[u8; HEAD_BYTES], salt: u64, offset: u64) -> Option<(Head, u64)> {
     let u32_at = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in the head"));
     let u64_at = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in the head"));
-    if bytes[MAGIC_AT..MAGIC_AT + 4] != MAGIC || bytes[13..16] != [0; 3] {
+    if bytes[MAGIC_AT..MAGIC_AT + 4] != MAGIC
+        || bytes[MARK_AT..LENGTHS_AT] != mark(bytes, salt ^ offset)
+    {
         return None;
     }
     let kind = match bytes[12] {
@@ -135,7 +157,7 @@ pub(super) fn head(bytes: &[u8; HEAD_BYTES]) -> Option<(Head, u64)> {
 /// Checks and reads the frame whose bytes are exactly `bytes`, at `offset`.
 pub(super) fn decode(bytes: &[u8], salt: u64, offset: u64) -> Option<View<'_>> {
     let fixed = bytes.first_chunk::<HEAD_BYTES>()?;
-    let (head, total) = head(fixed)?;
+    let (head, total) = head(fixed, salt, offset)?;
     let checksum = u64::from_le_bytes(*bytes.first_chunk()?);
     if total != bytes.len() as u64 || checksum != xxh3_64_with_seed(&bytes[8..], salt ^ offset) {
         return None;

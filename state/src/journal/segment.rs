@@ -24,7 +24,8 @@ use crate::journal::frame::{self, Head, View};
 use crate::word::{Epoch, Seq};
 
 const MAGIC: [u8; 8] = *b"dp-segm\n";
-const VERSION: u32 = 1;
+/// 2: a frame's head has a mark.
+const VERSION: u32 = 2;
 /// Magic, version and length of the header.
 const PREFIX_BYTES: usize = 16;
 /// A header without facts.

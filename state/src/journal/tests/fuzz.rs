@@ -90,8 +90,9 @@ fn repaired(bytes: &[u8]) -> Vec<u8> {
     let salt = xxh3_64(&bytes[..length - 8]);
     bytes[length - 8..length].copy_from_slice(&salt.to_le_bytes());
     let mut at = length;
-    while let Some(head) = bytes[at..].first_chunk() {
-        let Some((_, total)) = frame::head(head) else {
+    while let Some(head) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        frame::renew_mark(head, salt, at as u64);
+        let Some((_, total)) = frame::head(head, salt, at as u64) else {
             break;
         };
         let Some(frame) = bytes.get_mut(at..at + total as usize) else {
