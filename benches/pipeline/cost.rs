@@ -1,13 +1,15 @@
 //! What a run takes, part by part: it loads, polls, and ends.
 //!
 //! A poll ends where the next one begins; `end` is the last one with all that is left to publish and to
-//! write.
+//! write. After the load the API waits until the process does nothing any more, so that what was still to be
+//! published does not count as polls. Not so where `checkpoint.min` paces the polls: nothing is left behind
+//! then, and waiting would take from what they have to wait.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deltapoll::clock;
 use serde_json::{Value, json};
@@ -16,6 +18,11 @@ use crate::program::{Program, Setup};
 use crate::support::used::used;
 use crate::support::{LOOK, PATH, Simulation, bytes_under};
 
+/// Who uses no CPU for so long does nothing, but for a tick: some look at a clock now and then.
+const IDLE: Duration = Duration::from_millis(500);
+const TICK_SECONDS: f64 = 0.01;
+/// `checkpoint.min` from here on paces polls.
+const PACED: Duration = Duration::from_secs(1);
 /// What a run leaves on disk, and where.
 const DISK: [(&str, &str); 4] = [
     ("state", "data/state"),
@@ -38,10 +45,14 @@ pub fn measure(load: Load, rounds: u64, mut setup: Setup, dir: &Path) -> io::Res
     // The ladder is made with the first request.
     let body_bytes = api.get(PATH)?.len() as u64;
     (setup.port, setup.rounds) = (api.port, rounds + 2);
+    let is_held = setup.checkpoint_min < PACED;
+    if is_held {
+        api.hold_after(api.polls().map(|(asked, _)| asked + 1))?;
+    }
     let program = Program::start(&setup, dir)?;
-    let looks = watch(program.process.0.id(), &api)?;
+    let (looks, idle) = watch(program.process.0.id(), &api, is_held)?;
     let said = program.end()?;
-    let mut cost = Cost::new(load, rounds, &looks)
+    let mut cost = Cost::new(load, rounds, &looks, idle)
         .ok_or_else(|| io::Error::other(format!("the run was not seen:\n{said}")))?;
     cost.body_bytes = body_bytes;
     for (name, place) in DISK {
@@ -59,23 +70,35 @@ pub fn measure(load: Load, rounds: u64, mut setup: Setup, dir: &Path) -> io::Res
 #[derive(Clone, Copy)]
 struct Look {
     at: Instant,
-    requests: u64,
+    /// Polls that were answered.
+    answered: u64,
     cpu_seconds: f64,
     peak_bytes: u64,
 }
 
-/// Looks until the process has ended.
-fn watch(pid: u32, api: &Simulation) -> io::Result<Vec<Look>> {
+/// When a process that was held was idle, and when it was let go.
+#[derive(Clone, Copy)]
+struct Idle {
+    since: Look,
+    until: Look,
+}
+
+/// Looks until the process has ended. `is_held`: the poll after the one that loads is held; it is let go when
+/// the process is idle.
+fn watch(pid: u32, api: &Simulation, is_held: bool) -> io::Result<(Vec<Look>, Option<Idle>)> {
     let pid = pid.to_string();
     let mut looks: Vec<Look> = Vec::new();
+    // Since when, if it waits for its second answer.
+    let (mut waits, mut idle): (Option<Look>, Option<Idle>) = (None, None);
     loop {
         let used = used(&pid)?;
         let last = looks.last();
+        let polls = api.polls();
         let look = Look {
             at: clock::now(),
-            requests: api
-                .requests()
-                .unwrap_or(last.map_or(0, |look| look.requests)),
+            answered: polls.map_or(last.map_or(0, |look| look.answered), |(_, answered)| {
+                answered
+            }),
             cpu_seconds: used.cpu_seconds,
             peak_bytes: used
                 .peak_bytes
@@ -83,7 +106,18 @@ fn watch(pid: u32, api: &Simulation) -> io::Result<Vec<Look>> {
         };
         looks.push(look);
         if used.ended {
-            return Ok(looks);
+            return Ok((looks, idle));
+        }
+        if is_held && idle.is_none() && polls.is_some_and(|(asked, answered)| asked > answered) {
+            let quiet = |since: &Look| look.cpu_seconds <= since.cpu_seconds + 1.5 * TICK_SECONDS;
+            let since = *waits.get_or_insert(look);
+            if !quiet(&since) {
+                waits = Some(look);
+            } else if look.at.duration_since(since.at) >= IDLE && look.answered > looks[0].answered
+            {
+                idle = Some(Idle { since, until: look });
+                api.hold_after(None)?;
+            }
         }
         clock::pause(LOOK);
     }
@@ -141,10 +175,14 @@ pub struct Cost {
 
 impl Cost {
     /// `None`: the process asked nothing that was seen.
-    fn new(load: Load, rounds: u64, looks: &[Look]) -> Option<Cost> {
-        let before = looks.first()?.requests;
-        let nth = |n: u64| looks.iter().find(|look| look.requests >= before + n);
+    fn new(load: Load, rounds: u64, looks: &[Look], idle: Option<Idle>) -> Option<Cost> {
+        let before = looks.first()?.answered;
+        let nth = |n: u64| looks.iter().find(|look| look.answered >= before + n);
         let (first, second) = (nth(1)?, nth(2)?);
+        let (loaded, let_go) = match &idle {
+            Some(idle) => (&idle.since, &idle.until),
+            None => (second, second),
+        };
         let (ending, last) = (nth(rounds + 2)?, looks.last()?);
         let part = |polls, from: &Look, to: &Look| Part {
             polls,
@@ -153,8 +191,8 @@ impl Cost {
         };
         Some(Cost {
             load,
-            first: part(1, first, second),
-            polls: part(rounds, second, ending),
+            first: part(1, first, loaded),
+            polls: part(rounds, let_go, ending),
             end: part(1, ending, last),
             peak_bytes: last.peak_bytes,
             body_bytes: 0,

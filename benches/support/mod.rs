@@ -85,21 +85,35 @@ impl Simulation {
 
     /// The answer to a request, head and all.
     pub fn get(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.ask("GET", path)
+    }
+
+    fn ask(&self, method: &str, path: &str) -> io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         Ok(answer)
     }
 
-    /// Polls that were asked for so far.
-    pub fn requests(&self) -> Option<u64> {
+    /// Polls that were asked for, and those that were answered, so far.
+    pub fn polls(&self) -> Option<(u64, u64)> {
         let answer = String::from_utf8(self.get("/sim/stats").ok()?).ok()?;
         let body = answer.split_once("\r\n\r\n")?.1;
         let stats: serde_json::Value = serde_json::from_str(body).ok()?;
-        stats["requests"].as_u64()
+        Some((stats["arrived"].as_u64()?, stats["requests"].as_u64()?))
+    }
+
+    /// Has polls after so many wait for their answer; `None`: no longer.
+    pub fn hold_after(&self, polls: Option<u64>) -> io::Result<()> {
+        let after = polls.map_or(String::new(), |polls| format!("?after={polls}"));
+        let answer = self.ask("POST", &format!("/sim/hold{after}"))?;
+        match answer.starts_with(b"HTTP/1.1 204") {
+            true => Ok(()),
+            false => Err(io::Error::other("the simulation does not hold polls")),
+        }
     }
 }
