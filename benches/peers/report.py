@@ -123,7 +123,7 @@ def section(facts, run, result, large, failed):
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     how = f"""The same simulated API ({run["entries"]:,} entries of {run["body_bytes"] // run["entries"]} bytes,
         in a new order each time, seed {facts["seed"]}) and the same broker for all; {facts["polls"]} polls back to
-        back until all is published, or {4 * facts["polls"]} where one takes a tenth of a second or less, on a
+        back until all is published, or {4 * facts["polls"]} where one takes less than a fifth of a second, on a
         process that has loaded, settled for {facts["settle"]} polls ({4 * facts["settle"]}), and published what it
         had to until it was idle; acks=all, 4 partitions, lz4. Medians of {facts["runs"]} interleaved runs. CPU:
         seconds (user and system, the peer's process only) per million polled entries. In brackets: how many

@@ -25,6 +25,8 @@ PATIENCE_SECONDS = 600
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # Who uses no more than so many ticks in so many seconds does nothing: some look at a clock now and then.
 IDLE_TICKS, IDLE_SECONDS = 1, 0.5
+# A client that waits for longer gives up.
+HOLD_SECONDS = 25
 
 
 class Api:
@@ -41,8 +43,10 @@ class Api:
             raise SystemExit(f"watch: the API answers {answer.status}")
         return body
 
-    def arrived(self):
-        return json.loads(self.ask("GET", "/sim/stats"))["arrived"]
+    def polls(self):
+        """Those that were asked for, and those that were answered."""
+        stats = json.loads(self.ask("GET", "/sim/stats"))
+        return stats["arrived"], stats["requests"]
 
     def hold_after(self, requests):
         self.ask("POST", f"/sim/hold?after={requests}")
@@ -80,15 +84,16 @@ class Peer:
             self.look()
 
     def look_until_idle(self):
-        since, ticks = time.monotonic(), self.ticks
+        begun, ticks = time.monotonic(), self.ticks
+        since = begun
 
         def idle():
             nonlocal since, ticks
-            if self.ended:
-                raise SystemExit("watch: it ended before its last polls")
+            if time.monotonic() - begun > HOLD_SECONDS:
+                raise SystemExit(f"watch: busy for {HOLD_SECONDS} s after its answers: use fewer polls or entries")
             if self.ticks > ticks + IDLE_TICKS:
                 since, ticks = time.monotonic(), self.ticks
-            return time.monotonic() - since >= IDLE_SECONDS
+            return self.ended or time.monotonic() - since >= IDLE_SECONDS
 
         self.look_until(idle)
 
@@ -98,12 +103,12 @@ def main():
     api = Api(args.api)
     # The ladder is made with the first request.
     body_bytes = len(api.ask("GET", LADDER))
-    before = api.arrived()
+    before, _ = api.polls()
     held = before + 1 + args.settle
     api.hold_after(held)
     peer = Peer(args.command)
     try:
-        peer.look_until(lambda: peer.ended or api.arrived() > held)
+        peer.look_until(lambda: peer.ended or api.polls()[0] > held)
         peer.look_until_idle()
         at, ticks = time.monotonic(), peer.ticks
         api.let_go()
@@ -114,17 +119,17 @@ def main():
         status = peer.process.wait()
     if status != 0:
         raise SystemExit(f"watch: {os.path.basename(args.command[0])} ended with {status}")
-    asked = api.arrived() - before
-    if asked < 1 + args.settle + args.polls:
-        raise SystemExit(f"watch: only {asked} polls were seen")
-    polls = asked - 1 - args.settle
-    millions = polls * args.entries / 1e6
+    asked, answered = api.polls()
+    expected = held + args.polls
+    if (asked, answered) != (expected, expected):
+        raise SystemExit(f"watch: {expected} polls were to be answered, {answered} of {asked} were")
+    millions = args.polls * args.entries / 1e6
     cpu_seconds = (peer.ticks - ticks) / TICKS_PER_SECOND
     result = dict(pair.split("=", 1) for pair in args.set)
     result |= {
         "entries": args.entries,
-        "polls": polls,
-        "asked": asked,
+        "polls": args.polls,
+        "asked": asked - before,
         "cpu_seconds": cpu_seconds,
         "wall_seconds": wall_seconds,
         "cpu_seconds_per_million": cpu_seconds / millions,

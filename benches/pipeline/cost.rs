@@ -18,6 +18,8 @@ use crate::program::{Program, Setup};
 use crate::support::used::used;
 use crate::support::{LOOK, PATH, Simulation, bytes_under};
 
+/// A client that waits for longer gives up.
+const HOLD: Duration = Duration::from_secs(25);
 /// Who uses no CPU for so long does nothing, but for a tick: some look at a clock now and then.
 const IDLE: Duration = Duration::from_millis(500);
 const TICK_SECONDS: f64 = 0.01;
@@ -47,11 +49,15 @@ pub fn measure(load: Load, rounds: u64, mut setup: Setup, dir: &Path) -> io::Res
     (setup.port, setup.rounds) = (api.port, rounds + 2);
     let is_held = setup.checkpoint_min < PACED;
     if is_held {
-        api.hold_after(api.polls().map(|(asked, _)| asked + 1))?;
+        let (asked, _) = api.polls().ok_or_else(unseen)?;
+        api.hold_after(Some(asked + 1))?;
     }
     let program = Program::start(&setup, dir)?;
     let (looks, idle) = watch(program.process.0.id(), &api, is_held)?;
     let said = program.end()?;
+    if is_held && idle.is_none() {
+        return Err(unseen());
+    }
     let mut cost = Cost::new(load, rounds, &looks, idle)
         .ok_or_else(|| io::Error::other(format!("the run was not seen:\n{said}")))?;
     cost.body_bytes = body_bytes;
@@ -64,6 +70,10 @@ pub fn measure(load: Load, rounds: u64, mut setup: Setup, dir: &Path) -> io::Res
     cost.changes = changes(&said).map(|changes| changes.saturating_sub(load.entries));
     cost.transactions = number_before(&said, " transactions");
     Ok(cost)
+}
+
+fn unseen() -> io::Error {
+    io::Error::other("the simulation does not say which polls it answered")
 }
 
 /// The process as it was at one time.
@@ -88,8 +98,9 @@ struct Idle {
 fn watch(pid: u32, api: &Simulation, is_held: bool) -> io::Result<(Vec<Look>, Option<Idle>)> {
     let pid = pid.to_string();
     let mut looks: Vec<Look> = Vec::new();
-    // Since when, if it waits for its second answer.
-    let (mut waits, mut idle): (Option<Look>, Option<Idle>) = (None, None);
+    // Since when it waits for its second answer, and since when it uses no CPU.
+    let (mut held, mut quiet) = (None, None);
+    let mut idle = None;
     loop {
         let used = used(&pid)?;
         let last = looks.last();
@@ -108,15 +119,21 @@ fn watch(pid: u32, api: &Simulation, is_held: bool) -> io::Result<(Vec<Look>, Op
         if used.ended {
             return Ok((looks, idle));
         }
-        if is_held && idle.is_none() && polls.is_some_and(|(asked, answered)| asked > answered) {
-            let quiet = |since: &Look| look.cpu_seconds <= since.cpu_seconds + 1.5 * TICK_SECONDS;
-            let since = *waits.get_or_insert(look);
-            if !quiet(&since) {
-                waits = Some(look);
-            } else if look.at.duration_since(since.at) >= IDLE && look.answered > looks[0].answered
-            {
+        let is_loaded = look.answered > looks[0].answered
+            && polls.is_some_and(|(asked, answered)| asked > answered);
+        if is_held && idle.is_none() && is_loaded {
+            let held = *held.get_or_insert(look.at);
+            let mut since = *quiet.get_or_insert(look);
+            if look.cpu_seconds > since.cpu_seconds + 1.5 * TICK_SECONDS {
+                since = look;
+                quiet = Some(look);
+            }
+            if look.at.duration_since(since.at) >= IDLE {
                 idle = Some(Idle { since, until: look });
                 api.hold_after(None)?;
+            } else if look.at.duration_since(held) > HOLD {
+                let what = format!("busy for {HOLD:?} after the load: use fewer entries");
+                return Err(io::Error::other(what));
             }
         }
         clock::pause(LOOK);

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The release binary polls `deltapoll simulate`, a ladder of `entries` players with 78-byte keys in a
-//! new order each time, without a pause between polls: one round loads everything, `rounds` more bring
-//! `churn` of changes each, and one ends the run; removals are on. The sink is a real broker, which keeps
+//! new order each time: one round loads everything; when that is published, `rounds` more bring `churn` of
+//! changes each, without a pause between polls, and one ends the run; removals are on. The sink is a real broker, which keeps
 //! the two topics that a run makes (named for the time); the same and an archive in a directory; the
 //! local topic log; or nothing (`null`): then what is sealed counts as published at once, which the
 //! shipped program cannot do, so this program runs in its place.

@@ -1,8 +1,8 @@
 //! What does exactly-once cost, against `checkpoint.min` and the number of partitions?
 //!
 //! Throughput: one ladder of which every entry changes with every poll, without a pause between polls;
-//! from the poll after the one that loads to the end of the process, which is when everything is
-//! committed and written. Latency: as in [`latency`], without that load. Beside them, on the same topic,
+//! from the poll after the one that loads (and, where `min` is below a second, when that is published) to the
+//! end of the process, which is when everything is committed and written. Latency: as in [`latency`], without that load. Beside them, on the same topic,
 //! an idempotent producer without transactions: the records that the program had published, as many of
 //! them, from the first send to the last acknowledgement; and single records of it until a reader has
 //! them.

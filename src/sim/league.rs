@@ -84,7 +84,11 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn router(options: Options, versions: Option<Arc<File>>) -> Router {
+pub(super) fn router(
+    options: Options,
+    versions: Option<Arc<File>>,
+    hold: watch::Sender<Option<u64>>,
+) -> Router {
     let league = Arc::new(League {
         dice: Mutex::new(Dice::new(options.faults.clone(), options.seed)),
         options,
@@ -92,7 +96,7 @@ pub(super) fn router(options: Options, versions: Option<Arc<File>>) -> Router {
         cells: Mutex::default(),
         meters: Mutex::default(),
         counts: Mutex::default(),
-        hold: watch::Sender::new(None),
+        hold,
     });
     Router::new()
         .route(

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use self::fault::{Faults, Trouble};
@@ -180,12 +180,14 @@ pub async fn serve(options: Options) -> Result<Running, Fault> {
         Fault::failed(format!("cannot learn the port of the simulation: {error}"))
     })?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let service =
-        league::router(options, versions).into_make_service_with_connect_info::<listener::Reset>();
+    let hold = watch::Sender::new(None);
+    let service = league::router(options, versions, hold.clone())
+        .into_make_service_with_connect_info::<listener::Reset>();
     let server =
-        axum::serve(listener::Resettable(listener), service).with_graceful_shutdown(async {
+        axum::serve(listener::Resettable(listener), service).with_graceful_shutdown(async move {
             // An error is the sender dropped, which is how it is stopped.
             let _ = stopped.await;
+            hold.send_replace(None);
         });
     let server = tokio::spawn(async move {
         let _ = server.await;

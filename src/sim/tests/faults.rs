@@ -207,18 +207,30 @@ async fn a_frozen_ladder_stands_still_until_it_is_let_go() {
     assert_ne!(body().await, first);
 }
 
+async fn until_arrived(running: &Running, requests: u64) {
+    let arrived = async { while stats(running).await["arrived"] != requests {} };
+    tokio::time::timeout(Duration::from_secs(60), arrived)
+        .await
+        .expect("they arrive");
+}
+
 #[tokio::test]
 async fn requests_are_held_and_let_go() {
     let running = start(Options::default()).await;
     assert_eq!(post(&running, "/sim/hold?after=1").await, 204);
     assert_eq!(get(&running, SOLO).await.status(), 200);
     let held = tokio::spawn(reqwest::get(format!("{}{SOLO}", running.url())));
-    while stats(&running).await["arrived"] != 2 {}
+    until_arrived(&running, 2).await;
     assert_eq!(stats(&running).await["requests"], 1);
     assert!(!held.is_finished(), "the second request waits");
     assert_eq!(post(&running, "/sim/hold").await, 204);
     assert_eq!(held.await.unwrap().unwrap().status(), 200);
     assert_eq!(stats(&running).await["requests"], 2);
+    assert_eq!(post(&running, "/sim/hold?after=0").await, 204);
+    let held = tokio::spawn(reqwest::get(format!("{}{SOLO}", running.url())));
+    until_arrived(&running, 3).await;
+    running.stop().await;
+    assert_eq!(held.await.unwrap().unwrap().status(), 200, "a stop answers");
 }
 
 #[tokio::test]

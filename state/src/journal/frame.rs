@@ -9,8 +9,9 @@
 //!
 //! The checksum is XXH3-64 of all that follows it, seeded with the segment's salt and the frame's
 //! offset: a frame is valid only where it was written, so that bytes of a batch that look like a
-//! frame, or a frame of another segment, never pass for one. The mark is the same of the head alone, 24 bits of
-//! it: what a batch is full of may look like heads of huge frames, and does not cost the hash of each.
+//! frame, or a frame of another segment, never pass for one. The mark is the low 24 bits of XXH3-64 of the
+//! lengths and the three numbers, seeded with salt, offset and kind (xor): what a batch is full of may look like
+//! heads of huge frames, and does not cost the hash of each.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
@@ -21,6 +22,7 @@ pub(super) const HEAD_BYTES: usize = 48;
 /// Where the magic is, from the start of the frame.
 pub(super) const MAGIC_AT: usize = 8;
 pub(super) const MAGIC: [u8; 4] = *b"dpF\x01";
+const KIND_AT: usize = 12;
 const MARK_AT: usize = 13;
 /// Where the lengths begin.
 const LENGTHS_AT: usize = 16;
@@ -70,7 +72,7 @@ const CHECKSUM_BYTES: usize = 8;
 pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64) {
     let start = out.len();
     out.reserve(bytes(frame.body, frame.facts));
-    out.extend_from_slice(&unproven(frame, salt ^ offset));
+    out.extend_from_slice(&unproven(frame, salt, offset));
     out.extend_from_slice(frame.body);
     out.extend_from_slice(frame.facts);
     // In one piece it takes a tenth less than `fixed`, which has parts.
@@ -80,7 +82,7 @@ pub(super) fn encode(out: &mut Vec<u8>, frame: View<'_>, salt: u64, offset: u64)
 
 /// The fixed part of a frame that will stand at `offset`; body and facts follow it.
 pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES] {
-    let mut out = unproven(frame, salt ^ offset);
+    let mut out = unproven(frame, salt, offset);
     let (sum, rest) = out.split_at_mut(CHECKSUM_BYTES);
     let mut checksum = Xxh3::with_seed(salt ^ offset);
     for part in [rest, frame.body, frame.facts] {
@@ -91,7 +93,7 @@ pub(super) fn fixed(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES]
 }
 
 /// The fixed part without its checksum.
-fn unproven(frame: View<'_>, seed: u64) -> [u8; HEAD_BYTES] {
+fn unproven(frame: View<'_>, salt: u64, offset: u64) -> [u8; HEAD_BYTES] {
     let View { head, body, facts } = frame;
     let length = |part: &[u8]| {
         assert!(part.len() <= PART_BYTES_MAX, "{} bytes", part.len());
@@ -100,21 +102,21 @@ fn unproven(frame: View<'_>, seed: u64) -> [u8; HEAD_BYTES] {
             .to_le_bytes()
     };
     let mut out = [0; HEAD_BYTES];
-    out[MAGIC_AT..12].copy_from_slice(&MAGIC);
-    out[12] = head.kind as u8;
+    out[MAGIC_AT..KIND_AT].copy_from_slice(&MAGIC);
+    out[KIND_AT] = head.kind as u8;
     out[16..20].copy_from_slice(&length(body));
     out[20..24].copy_from_slice(&length(facts));
     out[24..32].copy_from_slice(&head.seq.0.to_le_bytes());
     out[32..40].copy_from_slice(&head.epoch.0.to_le_bytes());
     out[40..].copy_from_slice(&head.synced.to_le_bytes());
-    let mark = mark(&out, seed);
+    let mark = mark(&out, salt ^ offset);
     out[MARK_AT..LENGTHS_AT].copy_from_slice(&mark);
     out
 }
 
 /// Of kind, lengths and numbers.
 fn mark(head: &[u8; HEAD_BYTES], seed: u64) -> [u8; LENGTHS_AT - MARK_AT] {
-    let hash = xxh3_64_with_seed(&head[LENGTHS_AT..], seed ^ u64::from(head[MARK_AT - 1]));
+    let hash = xxh3_64_with_seed(&head[LENGTHS_AT..], seed ^ u64::from(head[KIND_AT]));
     *hash.to_le_bytes().first_chunk().expect("eight bytes")
 }
 
@@ -130,12 +132,11 @@ pub(super) fn renew_mark(head: &mut [u8; HEAD_BYTES], salt: u64, offset: u64) {
 pub(super) fn head(bytes: &[u8; HEAD_BYTES], salt: u64, offset: u64) -> Option<(Head, u64)> {
     let u32_at = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in the head"));
     let u64_at = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in the head"));
-    if bytes[MAGIC_AT..MAGIC_AT + 4] != MAGIC
-        || bytes[MARK_AT..LENGTHS_AT] != mark(bytes, salt ^ offset)
+    if bytes[MAGIC_AT..KIND_AT] != MAGIC || bytes[MARK_AT..LENGTHS_AT] != mark(bytes, salt ^ offset)
     {
         return None;
     }
-    let kind = match bytes[12] {
+    let kind = match bytes[KIND_AT] {
         0 => Kind::Control,
         1 => Kind::Batch,
         2 => Kind::Last,

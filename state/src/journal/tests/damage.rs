@@ -128,14 +128,23 @@ fn r13_bytes_of_a_batch_that_look_like_a_frame_prove_nothing() {
         synced: bad + 1,
     };
     let (body, facts) = (&b"forged"[..], &[][..]);
+    let view = frame::View { head, body, facts };
+    let file = journal.dir.read(&segment::name(1)).unwrap();
+    let salt = segment::read(&file, 1).unwrap().salt;
     let mut forged = Vec::new();
-    frame::encode(&mut forged, frame::View { head, body, facts }, 0, 0);
+    frame::encode(&mut forged, view, 0, 0);
+    // Its head passes, as one in 16 million does.
+    let at = bad + (frame::HEAD_BYTES + forged.len()) as u64;
+    frame::encode(&mut forged, view, salt, at);
+    *forged.last_mut().unwrap() ^= 1;
     journal.append(Epoch(2), &forged, Some(&[])).unwrap();
     journal.sync().unwrap();
     drop(journal);
     let path = segment::path(dir.path(), 1);
     let mut bytes = fs::read(&path).unwrap();
     bytes[bad as usize] ^= 1;
+    let head = bytes[at as usize..].first_chunk().unwrap();
+    assert!(frame::head(head, salt, at).is_some());
     fs::write(&path, bytes).unwrap();
     assert_eq!(epochs(&open(dir.path())), [1]);
 }
