@@ -20,9 +20,10 @@ use crate::support::{LOOK, PATH, Simulation, bytes_under};
 
 /// A client that waits for longer gives up.
 const HOLD: Duration = Duration::from_secs(25);
-/// Who uses no CPU for so long does nothing, but for a tick: some look at a clock now and then.
-const IDLE: Duration = Duration::from_millis(500);
-const TICK_SECONDS: f64 = 0.01;
+/// Who uses hardly any CPU for so long does nothing, unless a broker is slow: one that was just started takes
+/// a second to let the first transaction begin.
+const IDLE: Duration = Duration::from_secs(2);
+const IDLE_CPU_SECONDS: f64 = 0.045;
 /// `checkpoint.min` from here on paces polls.
 const PACED: Duration = Duration::from_secs(1);
 /// What a run leaves on disk, and where.
@@ -124,7 +125,7 @@ fn watch(pid: u32, api: &Simulation, is_held: bool) -> io::Result<(Vec<Look>, Op
         if is_held && idle.is_none() && is_loaded {
             let held = *held.get_or_insert(look.at);
             let mut since = *quiet.get_or_insert(look);
-            if look.cpu_seconds > since.cpu_seconds + 1.5 * TICK_SECONDS {
+            if look.cpu_seconds > since.cpu_seconds + IDLE_CPU_SECONDS {
                 since = look;
                 quiet = Some(look);
             }
