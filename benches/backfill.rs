@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::clock;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -45,7 +46,7 @@ struct Args {
     #[arg(long, default_value_t = 0.01)]
     churn: f64,
     /// Runs with each number of workers
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// 10,000 snapshots of 300 entries
     #[arg(long)]

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::change::{Batch, Seq};
 use deltapoll::clock;
 use deltapoll::fault::Fault;
@@ -77,7 +78,7 @@ struct Args {
     #[arg(long, value_name = "D", default_value = "1s", value_parser = humantime::parse_duration)]
     min: Duration,
     /// Runs of each
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::clock;
 use deltapoll_state::journal::{Journal, Options};
 use deltapoll_state::word::{Epoch, Seq};
@@ -43,7 +44,7 @@ struct Args {
     #[arg(long, default_value_t = 4000)]
     epochs: usize,
     /// Runs of each
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

@@ -13,6 +13,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::clock;
 use deltapoll::io::http::answer::Answer;
 use xxhash_rust::xxh3::Xxh3;
@@ -39,7 +40,7 @@ struct Args {
     #[arg(long, default_value_t = 500_000)]
     entries: usize,
     /// Runs of each
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 15, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::clock;
 use deltapoll::snapshot::Verdict;
 use deltapoll_state::pages::Pages;
@@ -56,7 +57,7 @@ struct Args {
     #[arg(long, default_value_t = 0.01)]
     churn: f64,
     /// Runs of each
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::clock;
 use deltapoll::dataflow::message::Arrival;
 use deltapoll::snapshot::{Place, Snapshot, Stored, Verdict};
@@ -66,7 +67,7 @@ struct Args {
     #[arg(long, default_value_t = 0.01)]
     churn: f64,
     /// Runs with each number of workers
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// One run with so many workers, as this bench starts it
     #[arg(long, hide = true)]

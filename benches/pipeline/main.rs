@@ -70,6 +70,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use serde_json::Value;
 
 use cost::Load;
@@ -120,7 +121,7 @@ struct Args {
     #[arg(long, conflicts_with_all = ["latency", "sweep"])]
     against_unchanged: bool,
     /// Runs of what is told as medians: --latency, and each side of --against-unchanged
-    #[arg(long, default_value_t = RUNS, conflicts_with = "sweep")]
+    #[arg(long, default_value_t = RUNS, conflicts_with = "sweep", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// Draw the sweep as SVG
     #[arg(long, value_name = "FILE", requires = "sweep")]

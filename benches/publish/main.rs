@@ -38,6 +38,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use deltapoll::clock;
 use deltapoll::io::kafka::partition_of;
 
@@ -65,7 +66,7 @@ struct Args {
     #[arg(long, default_value_t = 400_000)]
     transaction: usize,
     /// Runs of each
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
