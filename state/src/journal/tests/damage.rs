@@ -114,6 +114,16 @@ fn r13_a_hole_in_what_was_never_durable_is_a_torn_tail() {
     );
 }
 
+/// What a frame would have to say that proves damage at `bad`.
+fn forged(bad: u64) -> Head {
+    Head {
+        kind: Kind::Last,
+        seq: Seq(9),
+        epoch: Epoch(9),
+        synced: bad + 1,
+    }
+}
+
 #[test]
 fn r13_bytes_of_a_batch_that_look_like_a_frame_prove_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -121,12 +131,7 @@ fn r13_bytes_of_a_batch_that_look_like_a_frame_prove_nothing() {
     epoch(&mut journal, 1, 1);
     journal.sync().unwrap();
     let bad = journal.writer.end();
-    let head = Head {
-        kind: Kind::Last,
-        seq: Seq(9),
-        epoch: Epoch(9),
-        synced: bad + 1,
-    };
+    let head = forged(bad);
     let (body, facts) = (&b"forged"[..], &[][..]);
     let view = frame::View { head, body, facts };
     let file = journal.dir.read(&segment::name(1)).unwrap();
@@ -158,12 +163,7 @@ fn r13_bytes_of_a_batch_that_look_like_heads_are_not_hashed() {
     epoch(&mut journal, 1, 1);
     journal.sync().unwrap();
     let bad = journal.writer.end();
-    let head = Head {
-        kind: Kind::Last,
-        seq: Seq(9),
-        epoch: Epoch(9),
-        synced: bad + 1,
-    };
+    let head = forged(bad);
     // More than is read at once: to hash one of them is to read the file again.
     let (body, facts) = (&vec![b' '; 1 << 20][..], &[][..]);
     let forged = frame::fixed(frame::View { head, body, facts }, 0, 0).repeat(500);
