@@ -115,13 +115,17 @@ fn r20_a_record_that_is_too_large_stops_naming_key_limit_and_remedy() {
 
 #[test]
 fn r20_a_full_queue_is_back_pressure() {
-    let case = Case::with("queue", &[("queue.buffering.max.messages", "10")]);
-    let journal = Memory::default();
     let keys: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
     let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), Some("1"))).collect();
-    let upto = journal.seal(&case.topic, &entries);
-    assert_eq!(outcome(case.setup(&journal, Seq(0)), upto), Ok(upto));
-    assert_eq!(case.pairs().len(), 500);
+    let expected: Vec<_> = keys.iter().map(|key| format!("{key}=1")).collect();
+    for headers in [true, false] {
+        let case = Case::with("queue", &[("queue.buffering.max.messages", "10")]);
+        let case = case.changed(|config| config.kafka.as_mut().unwrap().headers = headers);
+        let journal = Memory::default();
+        let upto = journal.seal(&case.topic, &entries);
+        assert_eq!(outcome(case.setup(&journal, Seq(0)), upto), Ok(upto));
+        assert_eq!(case.pairs(), expected, "headers: {headers}");
+    }
 }
 
 #[test]

@@ -1,6 +1,4 @@
 //! DescribeTopics, which the safe API lacks: topic ids and partition counts in one request.
-//!
-//! The only file of this module that calls librdkafka itself.
 
 #![expect(
     unsafe_code,

@@ -16,6 +16,7 @@
 //! * [`topics`]: topics as the directory knows them, and as they are.
 //! * [`incarnation`]: which starts of which directory may have written a progress record.
 //! * [`progress`]: the progress record, and reading it.
+//! * [`topic_handle`]: many records handed over in one call.
 //! * [`session`]: one producer's life: transactions until the first error it cannot take.
 //! * [`publisher`]: the follower.
 //! * [`records`]: every committed record up to a mark; `spans`: the same by partition, for who compares.
@@ -50,6 +51,7 @@ mod session;
 pub mod settings;
 pub(crate) mod spans;
 mod tail;
+mod topic_handle;
 pub mod topics;
 
 pub use metrics::Metrics;

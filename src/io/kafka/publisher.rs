@@ -23,9 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deltapoll_state::fail;
-use rdkafka::message::{Header, OwnedHeaders};
 
-use crate::change::{Batch, Change, Epoch, Seq};
+use crate::change::{Batch, Epoch, Seq};
 use crate::clock;
 use crate::config::Config;
 use crate::fault::Fault;
@@ -36,8 +35,9 @@ use crate::io::kafka::incarnation::{self, Incarnation};
 use crate::io::kafka::link::{Backoff, Link};
 use crate::io::kafka::metrics::Metrics;
 use crate::io::kafka::progress::{self, End, Progress};
-use crate::io::kafka::session::{Outgoing, Session};
+use crate::io::kafka::session::{Session, TOGETHER};
 use crate::io::kafka::settings::Settings;
+use crate::io::kafka::topic_handle::{Outgoing, Shared};
 use crate::io::kafka::topics;
 use crate::io::lineage::Lineage;
 
@@ -341,34 +341,35 @@ impl KafkaPublisher {
             .as_ref()
             .is_none_or(|kafka| kafka.headers);
         let numbers = [sealed.epoch.0, sealed.seq.0, head.polled_at].map(|n| n.to_string());
-        // IMPORTANT: not when it was polled, which may be months ago: a compacted topic would drop old
-        // values before anybody has read them (G1).
-        let timestamp = clock::unix_ms();
+        let [epoch, seq, polled_at] = &numbers;
+        let headers = headers.then_some(Shared {
+            epoch,
+            seq,
+            polled_at,
+            source: &head.source,
+            cell: &head.label,
+        });
         let mut sum = Sum::default();
+        let mut records = Vec::with_capacity(TOGETHER);
         for change in batch.changes() {
             let change = change.map_err(damaged)?;
             if change.silent {
                 continue;
             }
-            let record = Outgoing {
-                topic: &head.topic,
+            records.push(Outgoing {
                 partition: change.partition,
                 key: change.key,
                 value: change.value,
-                timestamp,
-            };
-            let texts = [
-                &numbers[0],
-                &numbers[1],
-                &numbers[2],
-                &head.source,
-                &head.label,
-            ];
-            let headers = headers.then(|| make_headers(&change, texts));
-            session.send(record, headers, &mut self.link)?;
+                change: change.kind.as_str(),
+            });
             sum.records += 1;
             sum.bytes += (change.key.len() + change.value.map_or(0, <[u8]>::len)) as u64;
+            if records.len() == TOGETHER {
+                session.send(&head.topic, &mut records, headers, &mut self.link)?;
+                records.clear();
+            }
         }
+        session.send(&head.topic, &mut records, headers, &mut self.link)?;
         Ok(sum)
     }
 
@@ -390,13 +391,13 @@ impl KafkaPublisher {
         };
         let value = serde_json::to_vec(&progress).expect("plain data");
         let record = Outgoing {
-            topic: &setup.config.progress_topic(),
             partition: 0,
             key: &progress::key(&setup.config.name),
             value: Some(&value),
-            timestamp: clock::unix_ms(),
+            change: "",
         };
-        session.send(record, None, &mut self.link)?;
+        let topic = setup.config.progress_topic();
+        session.send(&topic, &mut [record], None, &mut self.link)?;
         fail::step("kafka.progress");
         Ok(())
     }
@@ -460,22 +461,4 @@ impl Sum {
         self.records += other.records;
         self.bytes += other.bytes;
     }
-}
-
-fn make_headers(change: &Change<'_>, texts: [&String; 5]) -> OwnedHeaders {
-    let header = |key, value| Header {
-        key,
-        value: Some(value),
-    };
-    let mut headers = OwnedHeaders::new_with_capacity(6).insert(Header {
-        key: "change",
-        value: Some(change.kind.as_str()),
-    });
-    for (key, text) in ["epoch", "seq", "polled_at", "source", "cell"]
-        .iter()
-        .zip(texts)
-    {
-        headers = headers.insert(header(key, text.as_str()));
-    }
-    headers
 }

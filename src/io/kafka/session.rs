@@ -5,6 +5,7 @@
 //! everything else ends the session.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,42 +13,33 @@ use std::time::{Duration, Instant};
 use deltapoll_state::fail;
 use rdkafka::bindings::rd_kafka_flush;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::clock;
 use crate::io::kafka::context::{Context, Failure};
 use crate::io::kafka::error::{Error, of_failure, of_transaction};
 use crate::io::kafka::link::{Link, PATIENCE};
 use crate::io::kafka::settings::Settings;
+use crate::io::kafka::topic_handle::{Outgoing, Refused, Shared, TopicHandle};
 use crate::io::kafka::topics::TopicPlan;
 
 /// One call into librdkafka may block for so long before we look at the stop flag again.
 const STEP: Duration = Duration::from_secs(1);
 /// Time for a request to leave, not for its answer to come.
 const AT_ONCE: Duration = Duration::from_millis(1);
-/// Delivery reports are served at least once in so many records.
-const SERVE_EVERY: u64 = 512;
+/// Records that are handed over together: delivery reports are served at least once in so many.
+pub(crate) const TOGETHER: usize = 512;
 /// After the answer to a commit the coordinator still writes its marks. A transaction that begins before
 /// they are there is refused as concurrent, and librdkafka tries again after 20 ms.
 const SETTLE: Duration = Duration::from_millis(3);
 /// librdkafka sends at once, without `linger.ms`, only while somebody flushes; this long at a time.
 const FLUSH_MS: i32 = 1;
 
-/// A record on its way out.
-#[derive(Clone, Copy)]
-pub(crate) struct Outgoing<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) partition: u32,
-    pub(crate) key: &'a str,
-    pub(crate) value: Option<&'a [u8]>,
-    /// When it is published (Unix ms): what compaction goes by.
-    pub(crate) timestamp: u64,
-}
-
 /// A transactional producer that was initialised.
 pub(crate) struct Session {
-    producer: BaseProducer<Context>,
+    producer: Arc<BaseProducer<Context>>,
+    /// Those that something was sent to.
+    handles: BTreeMap<String, TopicHandle>,
     plan: TopicPlan,
     sent: u64,
     /// `sent` when the transaction began.
@@ -72,7 +64,8 @@ impl Session {
             .create_with_context(Context::default())
             .map_err(|error| settings.fault(&error))?;
         let session = Session {
-            producer,
+            producer: Arc::new(producer),
+            handles: BTreeMap::new(),
             plan,
             sent: 0,
             sent_before: 0,
@@ -107,41 +100,61 @@ impl Session {
         Ok(())
     }
 
-    /// Hands a record to librdkafka; where its queue is full, waits until half of it is delivered. (Whoever
-    /// fills every gap at once sends many small batches, and few requests may be in flight.)
+    /// Hands records for `topic` to librdkafka, with these headers or none, and sorts them by partition;
+    /// where its queue is full, waits until half of it is delivered. (Whoever fills every gap at once sends
+    /// many small batches, and few requests may be in flight.)
+    ///
+    /// Their time is that of the call. IMPORTANT: not when it was polled, which may be months ago: a
+    /// compacted topic would drop old values before anybody has read them (G1).
     pub(crate) fn send(
         &mut self,
-        record: Outgoing<'_>,
-        headers: Option<OwnedHeaders>,
+        topic: &str,
+        records: &mut [Outgoing<'_>],
+        headers: Option<Shared<'_>>,
         link: &mut Link,
     ) -> Result<(), Error> {
-        let mut next = BaseRecord {
-            topic: record.topic,
-            partition: Some(i32::try_from(record.partition).unwrap_or(i32::MAX)),
-            payload: record.value,
-            key: Some(record.key),
-            timestamp: Some(i64::try_from(record.timestamp).unwrap_or(i64::MAX)),
-            headers,
-            delivery_opaque: (),
-        };
-        loop {
-            match self.producer.send(next) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    next = back;
-                    self.deliver_down_to(self.producer.in_flight_count() / 2, link)?;
+        // Stable: in a partition nothing passes anything else.
+        records.sort_by_key(|record| record.partition);
+        for of_one in records.chunk_by(|one, next| one.partition == next.partition) {
+            let mut rest = of_one;
+            while let Some(first) = rest.first() {
+                let refused = self.hand_over(topic, first.number(), rest, headers).err();
+                let taken = refused.map_or(rest.len(), |refused| refused.taken);
+                if self.sent == self.sent_before && taken > 0 {
+                    fail::step("kafka.produce");
                 }
-                Err((error, _)) => return Err(self.refused(record, &error)),
+                self.sent += taken as u64;
+                rest = &rest[taken..];
+                match (refused.map(|refused| refused.code), rest.first()) {
+                    (Some(RDKafkaErrorCode::QueueFull), _) => {
+                        self.deliver_down_to(self.producer.in_flight_count() / 2, link)?;
+                    }
+                    (Some(code), Some(record)) => return Err(self.refused(topic, record, code)),
+                    _ => {}
+                }
             }
         }
-        if self.sent == self.sent_before {
-            fail::step("kafka.produce");
-        }
-        self.sent += 1;
-        if self.sent.is_multiple_of(SERVE_EVERY) {
-            self.producer.poll(Duration::ZERO);
-        }
+        self.producer.poll(Duration::ZERO);
         Ok(())
+    }
+
+    fn hand_over(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: &[Outgoing<'_>],
+        headers: Option<Shared<'_>>,
+    ) -> Result<(), Refused> {
+        if !self.handles.contains_key(topic) {
+            let handle = TopicHandle::open(&self.producer, topic)
+                .map_err(|code| Refused { taken: 0, code })?;
+            self.handles.insert(topic.to_owned(), handle);
+        }
+        let handle = &self.handles[topic];
+        match headers {
+            Some(headers) => handle.produce_each(records, headers, clock::unix_ms()),
+            None => handle.produce_batch(partition, records),
+        }
     }
 
     /// Awaits every delivery, then commits, and says how long the transaction took.
@@ -305,7 +318,7 @@ impl Session {
     }
 
     /// A record that librdkafka did not even queue.
-    fn refused(&self, record: Outgoing<'_>, error: &KafkaError) -> Error {
+    fn refused(&self, topic: &str, record: &Outgoing<'_>, code: RDKafkaErrorCode) -> Error {
         // The transaction may have failed before, for a reason that an earlier record's report holds, or
         // that only the transaction knows (R20).
         self.serve(&mut Wait::new());
@@ -313,15 +326,13 @@ impl Session {
             return earlier;
         }
         let failure = Failure {
-            code: error
-                .rdkafka_error_code()
-                .unwrap_or(RDKafkaErrorCode::Unknown),
-            topic: record.topic.to_owned(),
-            partition: i32::try_from(record.partition).unwrap_or(i32::MAX),
+            code,
+            topic: topic.to_owned(),
+            partition: record.number(),
             key: record.key.to_owned(),
             bytes: record.key.len() + record.value.map_or(0, <[u8]>::len),
         };
-        of_failure(&failure, self.limit(record.topic))
+        of_failure(&failure, self.limit(topic))
     }
 
     fn limit(&self, topic: &str) -> Option<u64> {
