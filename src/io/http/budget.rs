@@ -3,11 +3,18 @@
 //! It is asked before a request is sent and while a body grows, never before a seal. The oldest
 //! unfinished poll is always admitted: with every other one waiting for memory, it is the one that
 //! gives memory back.
+//!
+//! Polls of which nobody knows how much they will take leave most of it alone: together with the oldest,
+//! which may come to take all of it, they would hold twice as much.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+/// Where other polls than the oldest do not know what they will take, they stop when so little of the budget
+/// is used: one part in so many.
+const UNKNOWN_PART: u64 = 4;
 
 /// Bytes that all polls together may hold.
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ pub struct Reservation {
     shared: Arc<Shared>,
     number: u64,
     bytes: u64,
+    /// What may be used when it grows, unless it is the oldest.
+    limit: u64,
 }
 
 impl Budget {
@@ -48,6 +57,16 @@ impl Budget {
 
     /// Waits until a poll that expects `bytes` may start.
     pub async fn reserve(&self, bytes: u64) -> Reservation {
+        self.reserve_within(bytes, self.0.limit).await
+    }
+
+    /// Waits until a poll may start that takes `bytes` at first, and nobody knows how much more.
+    pub async fn reserve_unknown(&self, bytes: u64) -> Reservation {
+        self.reserve_within(bytes, self.0.limit / UNKNOWN_PART)
+            .await
+    }
+
+    async fn reserve_within(&self, bytes: u64, limit: u64) -> Reservation {
         let number = {
             let mut state = self.0.lock();
             state.next += 1;
@@ -59,6 +78,7 @@ impl Budget {
             shared: self.0.clone(),
             number,
             bytes: 0,
+            limit,
         };
         reservation.grow_to(bytes).await;
         reservation
@@ -99,7 +119,7 @@ impl Reservation {
         };
         let mut state = self.shared.lock();
         let oldest = state.unfinished.first() == Some(&self.number);
-        if !oldest && state.used + more > self.shared.limit {
+        if !oldest && state.used + more > self.limit {
             return false;
         }
         state.used += more;
@@ -143,6 +163,23 @@ mod tests {
         assert!(ready(budget.reserve(40)).is_some());
         drop(first);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn r29_polls_of_unknown_size_leave_room_for_the_oldest() {
+        let budget = Budget::new(100);
+        let mut oldest = ready(budget.reserve_unknown(5)).expect("the oldest is admitted");
+        let mut second = ready(budget.reserve_unknown(5)).expect("there is room");
+        assert!(ready(second.grow_to(20)).is_some(), "a quarter is used");
+        assert!(ready(second.grow_to(21)).is_none(), "no more than that");
+        assert!(ready(oldest.grow_to(80)).is_some());
+        assert!(ready(budget.reserve_unknown(1)).is_none());
+        assert_eq!(budget.used(), 100);
+        drop(oldest);
+        assert!(ready(second.grow_to(100)).is_some(), "now the oldest");
+        drop(second);
+        let _known = ready(budget.reserve(60)).expect("there is room");
+        assert!(ready(budget.reserve(40)).is_some(), "a known size has all");
     }
 
     #[test]

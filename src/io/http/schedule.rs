@@ -92,7 +92,7 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
         .and_then(|url| url.host_str().map(str::to_owned));
     let host = host.unwrap_or_default();
     let mut stop = shared.stop.clone();
-    let mut expected = FIRST_BYTES;
+    let mut expected = None;
     let mut expect_same = false;
     let mut good = true;
     if !until_first(&cell, &shared, &mut stop).await {
@@ -111,7 +111,7 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
             () = stopped(&mut stop) => break,
         };
         let Some(asked) = attempt else { break };
-        expected = asked.held.max(FIRST_BYTES);
+        expected = Some(asked.held).filter(|held| *held > 0);
         expect_same = asked.same;
         good = !matches!(asked.attempt.verdict, Verdict::Failed(_));
         (shared.report)(asked.attempt);
@@ -159,10 +159,13 @@ async fn attempt(
     shared: &Shared,
     host: &str,
     poll: PollId,
-    expected: u64,
+    expected: Option<u64>,
     expect_same: bool,
 ) -> Option<Asked> {
-    let mut reservation = shared.budget.reserve(expected).await;
+    let mut reservation = match expected {
+        Some(bytes) => shared.budget.reserve(bytes.max(FIRST_BYTES)).await,
+        None => shared.budget.reserve_unknown(FIRST_BYTES).await,
+    };
     let known = cell.validators.as_ref();
     let answer = match super::client::get(&shared.client, &cell.url, &cell.headers, known).await {
         Ok(response) => {
