@@ -8,8 +8,9 @@
 //! *generation*, `<number, %010d>/`, and a flush that finds them too large copies what they hold into
 //! the next one:
 //!
-//! * while it is copied, batches go to the old generation and are remembered;
-//! * these are applied to the copy, which is then made durable;
+//! * while it is copied, batches go to the old generation, and their keys are remembered;
+//! * what these are now is copied again, and once more what was written during that, until batches wait
+//!   for the last of it; each time the copy is made durable;
 //! * the file `CURRENT` is replaced by one that names the copy: from here on it is the store;
 //! * the old generation is removed when nobody reads it any more.
 //!
@@ -41,6 +42,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,7 +51,7 @@ pub use self::generation::panic_is_caught;
 pub use self::memory::MemoryStore;
 
 use self::directory::{CURRENT, current, generations, is_new, path, set_current, sync};
-use self::generation::{Batch, Generation};
+use self::generation::{Batch, Generation, Keys};
 use self::sum::{SUM, Sum};
 
 use crate::directory as directories;
@@ -92,6 +94,8 @@ pub trait PageStore: Send + Sync + fmt::Debug {
     fn bytes(&self) -> Result<u64, Error>;
 }
 
+/// How often what was written during a copy is copied again while batches still go on.
+const ROUNDS: u32 = 2;
 /// A generation is copied when its files are larger than this many times what it holds ...
 const SPREAD_MAX: (u64, u64) = (3, 2);
 /// ... and this, which a small store is not worth copying for.
@@ -113,8 +117,9 @@ struct Current {
     generation: Arc<Generation>,
     /// Of what it holds.
     sum: Sum,
-    /// While it is copied: the batches applied since.
-    meanwhile: Option<Vec<Batch>>,
+    /// While it is copied: the keys that were written since. (Their values would be as much as the
+    /// store itself where many pages change.)
+    meanwhile: Option<Keys>,
 }
 
 #[derive(Debug)]
@@ -202,12 +207,17 @@ impl SledStore {
     /// copy failed, and nothing has changed.
     fn renew(&self, old: &Generation) -> Result<bool, Error> {
         fail::step("store.copy.before");
-        self.current().meanwhile = Some(Vec::new());
-        let copied = self.copy(old);
-        // From here on batches wait; what came in since the copy began is little.
+        self.current().meanwhile = Some(Keys::new());
+        self.switch(old, self.copy(old))
+    }
+
+    /// Goes on with the copy, if there is one, and what it does not have yet.
+    fn switch(&self, old: &Generation, copied: Result<Generation, Error>) -> Result<bool, Error> {
+        // From here on batches wait; what came in since the last round is little.
         let mut current = self.current();
         let meanwhile = current.meanwhile.take().unwrap_or_default();
-        let Ok(new) = copied.and_then(|new| new.catch_up(meanwhile)) else {
+        let last = |new: Generation| old.copy_again(&new, &meanwhile).map(|()| new);
+        let Ok(new) = copied.and_then(last) else {
             return Ok(false);
         };
         // IMPORTANT: durable before it is named, and named before the old one is doomed.
@@ -234,6 +244,10 @@ impl SledStore {
         old.copy_to(&new)?;
         fail::step("store.copy.made");
         new.flush()?;
+        for _ in 0..ROUNDS {
+            let written = self.current().meanwhile.as_mut().map(mem::take);
+            old.copy_again(&new, &written.unwrap_or_default())?;
+        }
         Ok(new)
     }
 }
@@ -261,6 +275,9 @@ impl PageStore for SledStore {
             if let Some(old) = generation.get(&key)? {
                 sum.remove(&key, &old);
             }
+            if let Some(meanwhile) = meanwhile {
+                meanwhile.insert(key.clone());
+            }
             match value {
                 Some(value) => {
                     sum.add(&key, &value);
@@ -272,7 +289,7 @@ impl PageStore for SledStore {
         sum.batch += 1;
         writes.insert(&SUM, &sum.encode());
         if let Some(meanwhile) = meanwhile {
-            meanwhile.push(writes.clone());
+            meanwhile.insert(SUM.to_vec());
         }
         generation.apply(writes)?;
         *known = sum;

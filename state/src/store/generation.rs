@@ -1,6 +1,7 @@
 //! One sled database, and its files: what sled returns as an error or a panic is an [`Error`].
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,12 @@ use crate::fail;
 /// sled keeps up to 16 pairs in a node, writes a node as one item, and puts an item that is larger
 /// than a quarter of a segment into a file of its own, which it does not sync.
 const SEGMENT_BYTES: usize = 2 << 20;
+
+/// Pairs that are copied again in one batch.
+const TOGETHER: usize = 256;
+
+/// Keys that were written.
+pub(super) type Keys = BTreeSet<Vec<u8>>;
 
 /// One sled database.
 #[derive(Debug)]
@@ -111,13 +118,20 @@ impl Generation {
         self.doom.0.store(doomed, Ordering::Release);
     }
 
-    /// Applies `batches` and makes all durable.
-    pub(super) fn catch_up(self, batches: Vec<Batch>) -> Result<Generation, Error> {
-        for batch in batches {
-            self.apply(batch)?;
+    /// Brings `keys` in `new` to what they are here now, and makes all of it durable.
+    pub(super) fn copy_again(&self, new: &Generation, keys: &Keys) -> Result<(), Error> {
+        let mut keys = keys.iter().peekable();
+        while keys.peek().is_some() {
+            let mut batch = Batch::default();
+            for key in keys.by_ref().take(TOGETHER) {
+                match self.guard(|| self.db.get(key))? {
+                    Some(value) => batch.insert(&key[..], value),
+                    None => batch.remove(&key[..]),
+                }
+            }
+            new.apply(batch)?;
         }
-        self.flush()?;
-        Ok(self)
+        new.flush()
     }
 
     pub(super) fn apply(&self, batch: Batch) -> Result<(), Error> {

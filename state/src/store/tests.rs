@@ -190,6 +190,30 @@ fn a_copy_has_what_is_written_while_it_is_made_and_old_readers_read_on() {
 }
 
 #[test]
+fn a_copy_has_what_is_written_after_its_last_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    let mut model = churn(&store, &mut Dice::new(7), 3);
+    let old = store.generation();
+    store.current().meanwhile = Some(Keys::new());
+    let copied = store.copy(&old);
+    let gone = model.keys().next().unwrap().clone();
+    let changed = model.keys().nth(1).unwrap().clone();
+    model.remove(&gone);
+    model.insert(changed.clone(), b"changed".to_vec());
+    model.insert(b"new".to_vec(), b"there".to_vec());
+    store.apply(vec![(gone, None)]).unwrap();
+    store
+        .apply(vec![put(&changed, b"changed"), put(b"new", b"there")])
+        .unwrap();
+    assert!(store.switch(&old, copied).unwrap());
+    assert_eq!(content(&store), model);
+    drop((old, store));
+    let again = SledStore::open(dir.path(), 1 << 20).expect("its sum is that of the last batch");
+    assert_eq!(content(&again), model);
+}
+
+#[test]
 fn a_copy_that_fails_changes_nothing_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path(), 1 << 20).unwrap();
