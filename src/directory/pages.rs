@@ -15,9 +15,10 @@ use crate::follower::Facts;
 
 use super::{damaged_fact, directory};
 
-/// The store's cache. Every unchanged poll reads all pages once, in order: no cache smaller than all of
-/// them has the next one, and sled keeps what it wants beside.
-pub(super) const STORE_CACHE_BYTES: u64 = 8 << 20;
+/// The store's cache: the pages of half a million keys, as sled counts them. Every unchanged poll reads all
+/// pages of its cell once, in order: less than all of them never has the next one, and saves nothing; to read
+/// them again costs such a poll a twentieth.
+pub(super) const STORE_CACHE_BYTES: u64 = 96 << 20;
 /// Named value in the store: the journal position that its pages are at least at.
 pub(super) const STORE_POSITION: &str = "position";
 /// Named value in the store: the journal that it belongs to.
