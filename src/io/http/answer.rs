@@ -5,16 +5,16 @@
 //! its hash is known, and only cut and scanned if it differs: a body that never changes costs no more
 //! than receiving and hashing it. Otherwise that is done while it arrives.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use deltapoll_state::fail;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, LAST_MODIFIED};
 use reqwest::{Response, StatusCode};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, sleep_until, timeout};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::clock;
 use crate::config::secret;
 use crate::io::json::cutter::{Cutter, PIECE_BYTES};
 use crate::io::json::pointer::Pointer;
@@ -22,7 +22,7 @@ use crate::io::json::scan::{Scan, Scanner};
 use crate::snapshot::Piece;
 
 use super::budget::Reservation;
-use super::client::describe;
+use super::client::{SILENCE_TIMEOUT, describe};
 use super::pace::retry_after;
 use super::validators::Validators;
 
@@ -96,19 +96,25 @@ pub async fn read(
     let headers = response.headers().clone();
     let expect_same = expect_same && known.is_some();
     let mut body = Body::new(reading, expect_same);
-    let mut deadline = clock::now() + reading.timeout;
+    let mut patience = Patience::new(reading.timeout);
+    let mut look = pin!(sleep_until(patience.least()));
     loop {
-        let chunk = match timeout_at(deadline.into(), response.chunk()).await {
-            Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => break,
-            Ok(Err(error)) => return Answer::Failed(describe(&error)),
-            Err(_) => {
-                return Answer::Failed(format!(
-                    "the answer was not at its end after {}, {} bytes of it had come",
-                    humantime::format_duration(reading.timeout),
-                    body.bytes
-                ));
+        let chunk = tokio::select! {
+            biased;
+            chunk = response.chunk() => chunk,
+            () = &mut look => {
+                if let Some(why) = patience.lost() {
+                    return Answer::Failed(format!("{why}, {} bytes of it had come", body.bytes));
+                }
+                look.as_mut().reset(patience.least());
+                continue;
             }
+        };
+        patience.heard = Instant::now();
+        let chunk = match chunk {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => return Answer::Failed(describe(&error)),
         };
         if body.bytes + chunk.len() as u64 > reading.body_max {
             let most = crate::config::quantity::Bytes(reading.body_max);
@@ -116,15 +122,58 @@ pub async fn read(
                 "the answer is longer than limits.body_max = {most}"
             ));
         }
-        let since = clock::now();
-        reservation.grow_to(body.held() + chunk.len() as u64).await;
-        // The wait for memory is not the API's fault.
-        deadline += clock::now() - since;
+        let held = body.held() + chunk.len() as u64;
+        if !reservation.try_grow(held) {
+            reservation.grow_to(held).await;
+            patience.resume();
+        }
         if let Err(what) = body.push(chunk) {
             return Answer::Failed(what);
         }
     }
     body.finish(reading, &headers, known, reservation).await
+}
+
+/// How long an answer is waited for.
+struct Patience {
+    timeout: Duration,
+    end: Instant,
+    /// When the last piece of it came.
+    heard: Instant,
+}
+
+impl Patience {
+    fn new(timeout: Duration) -> Patience {
+        let now = Instant::now();
+        Patience {
+            timeout,
+            end: now + timeout,
+            heard: now,
+        }
+    }
+
+    /// When to look again, if nothing comes.
+    fn least(&self) -> Instant {
+        self.end.min(self.heard + SILENCE_TIMEOUT)
+    }
+
+    /// Goes on after a wait for memory, which began when something came: it is not the API's fault.
+    fn resume(&mut self) {
+        let now = Instant::now();
+        self.end += now - self.heard;
+        self.heard = now;
+    }
+
+    /// Why it is waited for no longer.
+    fn lost(&self) -> Option<String> {
+        let now = Instant::now();
+        let [timeout, silence] = [self.timeout, SILENCE_TIMEOUT].map(humantime::format_duration);
+        if now >= self.end {
+            return Some(format!("the answer was not at its end after {timeout}"));
+        }
+        (now >= self.heard + SILENCE_TIMEOUT)
+            .then(|| format!("timed out: nothing more of the answer came within {silence}"))
+    }
 }
 
 struct Body<'r> {
@@ -239,8 +288,8 @@ async fn refused(status: StatusCode, mut response: Response) -> String {
         _ => "",
     };
     // Only for a person to read: as much as arrived with the head.
-    let body = match response.chunk().await {
-        Ok(Some(chunk)) if remedy.is_empty() => excerpt(&chunk),
+    let body = match timeout(SILENCE_TIMEOUT, response.chunk()).await {
+        Ok(Ok(Some(chunk))) if remedy.is_empty() => excerpt(&chunk),
         _ => String::new(),
     };
     format!("the API answered {status}{remedy}{body}")
@@ -259,13 +308,14 @@ fn excerpt(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::super::budget::Budget;
     use super::*;
     use crate::snapshot::{Seen, Span};
 
-    #[tokio::test]
-    async fn r29_what_entries_are_known_by_counts_whether_or_not_the_body_was_held() {
-        let reading = Reading {
+    fn reading() -> Reading {
+        Reading {
             records: Pointer::parse("").unwrap(),
             scan: Scan {
                 workers: 2,
@@ -274,7 +324,62 @@ mod tests {
             body_max: 1 << 20,
             timeout: Duration::from_secs(60),
             config: 0,
+        }
+    }
+
+    /// An answer with these pieces, each after a pause.
+    fn response(pieces: Vec<(Duration, &'static str)>) -> Response {
+        let pieces = futures_util::stream::iter(pieces).then(|(pause, piece)| async move {
+            tokio::time::sleep(pause).await;
+            Ok::<_, std::io::Error>(piece)
+        });
+        axum::http::Response::new(reqwest::Body::wrap_stream(pieces)).into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r29_a_wait_for_memory_is_not_the_apis_fault() {
+        let second = Duration::from_secs(1);
+        let budget = Budget::new(100);
+        let oldest = budget.reserve(100).await;
+        let mut reservation = budget.reserve(0).await;
+        let reading = reading();
+        let pieces = response(vec![(second, "["), (20 * second, "]")]);
+        let answer = read(pieces, &reading, None, false, &mut reservation);
+        let freed = async {
+            tokio::time::sleep(100 * second).await;
+            drop(oldest);
         };
+        let (answer, ()) = tokio::join!(answer, freed);
+        assert!(matches!(answer, Answer::Body { .. }), "{answer:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_falls_silent_or_never_ends_is_given_up() {
+        let second = Duration::from_secs(1);
+        let reading = reading();
+        let lines = (0..20).map(|_| (7 * second, "\n")).collect();
+        let cases = [
+            (vec![(second, "["), (29 * second, "]")], None),
+            (
+                vec![(second, "["), (31 * second, "]")],
+                Some("nothing more of the answer came within 30s, 1 bytes"),
+            ),
+            (lines, Some("not at its end after 1m, 8 bytes")),
+        ];
+        for (pieces, why) in cases {
+            let mut reservation = Budget::new(1 << 20).reserve(0).await;
+            let answer = read(response(pieces), &reading, None, false, &mut reservation).await;
+            match (&answer, why) {
+                (Answer::Body { .. }, None) => {}
+                (Answer::Failed(said), Some(why)) => assert!(said.contains(why), "{said}"),
+                _ => panic!("{why:?}: {answer:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn r29_what_entries_are_known_by_counts_whether_or_not_the_body_was_held() {
+        let reading = reading();
         let other = Validators {
             config: 0,
             etag: None,

@@ -113,17 +113,20 @@ impl Reservation {
         }
     }
 
-    fn try_grow(&mut self, bytes: u64) -> bool {
-        let Some(more) = bytes.checked_sub(self.bytes) else {
+    /// Whether the poll may hold `bytes` in all, now. It mostly may, and to prepare a wait takes longer than
+    /// to hash what came.
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
             return true;
-        };
+        }
         let mut state = self.shared.lock();
         let oldest = state.unfinished.first() == Some(&self.number);
         if !oldest && state.used + more > self.limit {
             return false;
         }
         state.used += more;
-        self.bytes = self.bytes.max(bytes);
+        self.bytes = bytes;
         true
     }
 }

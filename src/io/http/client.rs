@@ -8,16 +8,23 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
+use tokio::time::timeout;
 
 use crate::config::secret::Text;
 
 use super::validators::Validators;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer; a slow body is fine, a silent one is not.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Until the head of an answer, and between two pieces of its body: a slow one is fine, a silent one is not.
+///
+/// Not the client's own `read_timeout`: that goes on while a body waits for memory (R29).
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the head of an answer to its end: 256 MiB at half a megabyte a second.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What may be on its way to us on one HTTP/2 connection: as much as there can be, since each answer on it
+/// has a bound of its own (2 MiB, hyper's).
+const CONNECTION_BYTES: u32 = (1 << 31) - 1;
 
 /// A client with the timeouts that polling needs.
 ///
@@ -26,7 +33,9 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 pub fn client() -> Result<Client, String> {
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE_TIMEOUT)
+        // Answers that wait for memory must not use up what all answers on their connection may have on
+        // the way: the one that they wait for may be on it too (R29).
+        .http2_initial_connection_window_size(CONNECTION_BYTES)
         .redirect(Policy::none())
         .user_agent(concat!("deltapoll/", env!("CARGO_PKG_VERSION")))
         .build()
@@ -71,12 +80,13 @@ pub async fn get(
             }
         }
     }
-    client
-        .get(url)
-        .headers(map)
-        .send()
-        .await
-        .map_err(|error| describe(&error))
+    match timeout(SILENCE_TIMEOUT, client.get(url).headers(map).send()).await {
+        Ok(answer) => answer.map_err(|error| describe(&error)),
+        Err(_) => Err(format!(
+            "timed out: no answer came within {}",
+            humantime::format_duration(SILENCE_TIMEOUT)
+        )),
+    }
 }
 
 /// What went wrong, from the outermost to the innermost cause, without the URL.

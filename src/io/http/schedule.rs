@@ -92,8 +92,11 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
         .and_then(|url| url.host_str().map(str::to_owned));
     let host = host.unwrap_or_default();
     let mut stop = shared.stop.clone();
-    let mut expected = None;
-    let mut expect_same = false;
+    let mut expected = Expected {
+        bytes: FIRST_BYTES,
+        known: false,
+        same: false,
+    };
     let mut good = true;
     if !until_first(&cell, &shared, &mut stop).await {
         return good;
@@ -107,12 +110,15 @@ pub async fn poll_cell(mut cell: Cell, shared: Arc<Shared>) -> bool {
         }
         let started = clock::now();
         let attempt = tokio::select! {
-            attempt = attempt(&mut cell, &shared, &host, poll, expected, expect_same) => attempt,
+            attempt = attempt(&mut cell, &shared, &host, poll, expected) => attempt,
             () = stopped(&mut stop) => break,
         };
         let Some(asked) = attempt else { break };
-        expected = Some(asked.held).filter(|held| *held > 0);
-        expect_same = asked.same;
+        expected = Expected {
+            bytes: asked.held.max(FIRST_BYTES),
+            known: expected.known || asked.held > 0,
+            same: asked.same,
+        };
         good = !matches!(asked.attempt.verdict, Verdict::Failed(_));
         (shared.report)(asked.attempt);
         let wait = (started + cell.every).saturating_duration_since(clock::now());
@@ -153,18 +159,28 @@ struct Asked {
     same: bool,
 }
 
+/// What the next answer is expected to be.
+#[derive(Clone, Copy)]
+struct Expected {
+    /// Memory to begin with: what the last one took.
+    bytes: u64,
+    /// Whether there was a body so far.
+    known: bool,
+    /// Whether it was like the one before.
+    same: bool,
+}
+
 /// One attempt; `None` when the pipeline has ended.
 async fn attempt(
     cell: &mut Cell,
     shared: &Shared,
     host: &str,
     poll: PollId,
-    expected: Option<u64>,
-    expect_same: bool,
+    expected: Expected,
 ) -> Option<Asked> {
-    let mut reservation = match expected {
-        Some(bytes) => shared.budget.reserve(bytes.max(FIRST_BYTES)).await,
-        None => shared.budget.reserve_unknown(FIRST_BYTES).await,
+    let mut reservation = match expected.known {
+        true => shared.budget.reserve(expected.bytes).await,
+        false => shared.budget.reserve_unknown(expected.bytes).await,
     };
     let known = cell.validators.as_ref();
     let answer = match super::client::get(&shared.client, &cell.url, &cell.headers, known).await {
@@ -173,7 +189,7 @@ async fn attempt(
                 response,
                 &cell.reading,
                 known,
-                expect_same,
+                expected.same,
                 &mut reservation,
             )
             .await
