@@ -52,7 +52,7 @@ pub(crate) fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {
              [kafka].properties"
         }
         Code::InvalidTimestamp => {
-            "the topic does not take the time of the poll; check this machine's clock and the \
+            "the topic does not take the time of publishing; check this machine's clock and the \
              topic's message.timestamp limits"
         }
         Code::InvalidRecord | Code::PolicyViolation => "the topic's rules do not allow the record",

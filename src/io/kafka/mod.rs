@@ -29,7 +29,7 @@
 //! * `kafka.fencing.marked`: the journal says that this incarnation may be in Kafka.
 //! * `kafka.init.before`, `kafka.init.after`: around `init_transactions`, which fences and aborts.
 //! * `kafka.begin`: a transaction is begun, which is a local step.
-//! * `kafka.produce`: its first record is handed over (of the first transaction, the progress record).
+//! * `kafka.produce`: its first records are handed over (of the first transaction, the progress record).
 //! * `kafka.progress`: the progress record is handed over, the last.
 //! * `kafka.commit.before`: everything is delivered, the transaction is open at the brokers.
 //! * `kafka.commit.sent`: the request to commit is on its way, nobody has seen the answer.

@@ -216,16 +216,17 @@ impl Generation {
 
 /// Pairs in order, while what sled keeps of them stays in its bounds.
 struct Walk<G> {
-    generation: G,
+    /// Before its generation, which may be the last to use the files.
     pairs: sled::Iter,
+    generation: G,
     read: u32,
 }
 
 impl<G: Deref<Target = Generation>> Walk<G> {
     fn of(generation: G, pairs: sled::Iter) -> Walk<G> {
         Walk {
-            generation,
             pairs,
+            generation,
             read: 0,
         }
     }
