@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltapoll_state::fail;
+use futures_util::FutureExt;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, LAST_MODIFIED};
 use reqwest::{Response, StatusCode};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -99,18 +100,25 @@ pub async fn read(
     let mut patience = Patience::new(reading.timeout);
     let mut look = pin!(sleep_until(patience.least()));
     loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = response.chunk() => chunk,
-            () = &mut look => {
-                if let Some(why) = patience.lost() {
-                    return Answer::Failed(format!("{why}, {} bytes of it had come", body.bytes));
+        // Mostly it lies ready: then nobody waits, and need not know what time it is.
+        let ready = response.chunk().now_or_never();
+        let chunk = match ready {
+            Some(chunk) => chunk,
+            None => {
+                patience.since = Instant::now();
+                loop {
+                    tokio::select! {
+                        chunk = response.chunk() => break chunk,
+                        () = &mut look => {}
+                    }
+                    if let Some(why) = patience.lost() {
+                        let bytes = body.bytes;
+                        return Answer::Failed(format!("{why}, {bytes} bytes of it had come"));
+                    }
+                    look.as_mut().reset(patience.least());
                 }
-                look.as_mut().reset(patience.least());
-                continue;
             }
         };
-        patience.heard = Instant::now();
         let chunk = match chunk {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
@@ -124,8 +132,10 @@ pub async fn read(
         }
         let held = body.held() + chunk.len() as u64;
         if !reservation.try_grow(held) {
+            // That wait is not the API's fault.
+            let since = Instant::now();
             reservation.grow_to(held).await;
-            patience.resume();
+            patience.end += since.elapsed();
         }
         if let Err(what) = body.push(chunk) {
             return Answer::Failed(what);
@@ -138,8 +148,8 @@ pub async fn read(
 struct Patience {
     timeout: Duration,
     end: Instant,
-    /// When the last piece of it came.
-    heard: Instant,
+    /// When the present wait for a piece of it began.
+    since: Instant,
 }
 
 impl Patience {
@@ -148,20 +158,13 @@ impl Patience {
         Patience {
             timeout,
             end: now + timeout,
-            heard: now,
+            since: now,
         }
     }
 
     /// When to look again, if nothing comes.
     fn least(&self) -> Instant {
-        self.end.min(self.heard + SILENCE_TIMEOUT)
-    }
-
-    /// Goes on after a wait for memory, which began when something came: it is not the API's fault.
-    fn resume(&mut self) {
-        let now = Instant::now();
-        self.end += now - self.heard;
-        self.heard = now;
+        self.end.min(self.since + SILENCE_TIMEOUT)
     }
 
     /// Why it is waited for no longer.
@@ -171,7 +174,7 @@ impl Patience {
         if now >= self.end {
             return Some(format!("the answer was not at its end after {timeout}"));
         }
-        (now >= self.heard + SILENCE_TIMEOUT)
+        (now >= self.since + SILENCE_TIMEOUT)
             .then(|| format!("timed out: nothing more of the answer came within {silence}"))
     }
 }
