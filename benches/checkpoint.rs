@@ -69,7 +69,7 @@ struct Args {
     #[arg(long, value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// Players of the ladder
-    #[arg(long, default_value_t = 300_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     entries: usize,
     /// Polls after the one that loads
     #[arg(long, default_value_t = 5)]
