@@ -129,6 +129,20 @@ fn r20_a_full_queue_is_back_pressure() {
 }
 
 #[test]
+fn r20_a_queue_that_is_smaller_than_a_record_stops_naming_it() {
+    let case = Case::with("tiny", &[("queue.buffering.max.kbytes", "1")]);
+    let journal = Memory::default();
+    let value = format!("\"{}\"", "x".repeat(5_000));
+    let upto = journal.seal(&case.topic, &[("a", Some("1")), ("whale", Some(&value))]);
+    let fault = outcome(case.setup(&journal, Seq(0)), upto).unwrap_err();
+    assert_eq!(fault.exit, Exit::Failed, "{fault}");
+    for part in ["'whale'", "5007 bytes", "queue.buffering.max.kbytes"] {
+        assert!(fault.message.contains(part), "{fault}");
+    }
+    assert_eq!(case.pairs(), [""; 0], "nothing of the epoch is seen");
+}
+
+#[test]
 fn r20_a_topic_that_is_missing_for_a_moment_is_not_gone() {
     let case = Case::new("moment");
     let journal = Memory::default();

@@ -356,14 +356,15 @@ impl KafkaPublisher {
             if change.silent {
                 continue;
             }
-            records.push(Outgoing {
+            let record = Outgoing {
                 partition: change.partition,
                 key: change.key,
                 value: change.value,
                 change: change.kind.as_str(),
-            });
+            };
             sum.records += 1;
-            sum.bytes += (change.key.len() + change.value.map_or(0, <[u8]>::len)) as u64;
+            sum.bytes += record.bytes() as u64;
+            records.push(record);
             if records.len() == TOGETHER {
                 session.send(&head.topic, &mut records, headers, &mut self.link)?;
                 records.clear();

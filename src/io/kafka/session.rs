@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::clock;
+use crate::fault::Fault;
 use crate::io::kafka::context::{Context, Failure};
 use crate::io::kafka::error::{Error, of_failure, of_transaction};
 use crate::io::kafka::link::{Link, PATIENCE};
@@ -126,6 +127,11 @@ impl Session {
                 self.sent += taken as u64;
                 rest = &rest[taken..];
                 match (refused.map(|refused| refused.code), rest.first()) {
+                    (Some(RDKafkaErrorCode::QueueFull), Some(record))
+                        if taken == 0 && self.producer.in_flight_count() == 0 =>
+                    {
+                        return Err(never_fits(topic, record));
+                    }
                     (Some(RDKafkaErrorCode::QueueFull), _) => {
                         self.deliver_down_to(self.producer.in_flight_count() / 2, link)?;
                     }
@@ -330,7 +336,7 @@ impl Session {
             topic: topic.to_owned(),
             partition: record.number(),
             key: record.key.to_owned(),
-            bytes: record.key.len() + record.value.map_or(0, <[u8]>::len),
+            bytes: record.bytes(),
         };
         of_failure(&failure, self.limit(topic))
     }
@@ -347,6 +353,16 @@ impl Session {
             None => why.to_owned(),
         }
     }
+}
+
+/// A record for which even an empty queue is too small.
+fn never_fits(topic: &str, record: &Outgoing<'_>) -> Error {
+    Error::Stop(Fault::failed(format!(
+        "the record with key '{}' for topic '{topic}' ({} bytes) is larger than the producer's whole queue: raise \
+         queue.buffering.max.kbytes in [kafka].properties",
+        record.key,
+        record.bytes()
+    )))
 }
 
 /// Pauses of an eighth of the time waited so far: an answer takes milliseconds, an outage hours.

@@ -36,6 +36,11 @@ impl Outgoing<'_> {
     pub(crate) fn number(&self) -> i32 {
         i32::try_from(self.partition).unwrap_or(i32::MAX)
     }
+
+    /// Of key and value.
+    pub(crate) fn bytes(&self) -> usize {
+        self.key.len() + self.value.map_or(0, <[u8]>::len)
+    }
 }
 
 /// The headers that records share; each has one of its own before them, `change`.
