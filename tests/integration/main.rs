@@ -25,7 +25,7 @@ mod documents;
 mod fences;
 /// Configurations and progress records, mutated.
 mod fuzz;
-/// The Kafka publisher on a real broker: order, sizes, permanent causes, topics.
+/// The Kafka publisher on a real broker: order, sizes, permanent causes, transactions.
 mod kafka;
 /// The local topic log: commits, crashes, retention, tail.
 mod local;
@@ -47,5 +47,7 @@ mod rebuild;
 mod secrets;
 /// Check, republish and reset between real runs.
 mod state;
+/// Topics and the progress topic as the directory knows them: lost, made again, raised, lowered.
+mod topics;
 /// `verify` on sound pipelines, and on planted disagreements.
 mod verify;
