@@ -17,7 +17,7 @@ use super::{damaged_fact, directory};
 
 /// The store's cache: the pages of half a million keys, as sled counts them. Every unchanged poll reads all
 /// pages of its cell once, in order: less than all of them never has the next one, and saves nothing; to read
-/// them again costs such a poll a twentieth.
+/// them again costs such a poll some hundredths.
 pub(super) const STORE_CACHE_BYTES: u64 = 96 << 20;
 /// Named value in the store: the journal position that its pages are at least at.
 pub(super) const STORE_POSITION: &str = "position";

@@ -113,8 +113,8 @@ impl Reservation {
         }
     }
 
-    /// Whether the poll may hold `bytes` in all, now. It mostly may, and to prepare a wait takes longer than
-    /// to hash what came.
+    /// Whether the poll may hold `bytes` in all, now. It mostly may, and to prepare a wait for each chunk would
+    /// cost a tenth of hashing it.
     pub fn try_grow(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {

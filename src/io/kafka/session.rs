@@ -118,25 +118,24 @@ impl Session {
         records.sort_by_key(|record| record.partition);
         for of_one in records.chunk_by(|one, next| one.partition == next.partition) {
             let mut rest = of_one;
-            while let Some(first) = rest.first() {
-                let refused = self.hand_over(topic, first.number(), rest, headers).err();
-                let taken = refused.map_or(rest.len(), |refused| refused.taken);
+            loop {
+                let answer = self.hand_over(topic, rest, headers);
+                let taken = answer.map_or_else(|refused| refused.taken, |()| rest.len());
                 if self.sent == self.sent_before && taken > 0 {
                     fail::step("kafka.produce");
                 }
                 self.sent += taken as u64;
+                let Err(Refused { code, .. }) = answer else {
+                    break;
+                };
                 rest = &rest[taken..];
-                match (refused.map(|refused| refused.code), rest.first()) {
-                    (Some(RDKafkaErrorCode::QueueFull), Some(record))
-                        if taken == 0 && self.producer.in_flight_count() == 0 =>
-                    {
-                        return Err(never_fits(topic, record));
+                let in_flight = self.producer.in_flight_count();
+                match code {
+                    RDKafkaErrorCode::QueueFull if in_flight == 0 => {
+                        return Err(never_fits(topic, &rest[0]));
                     }
-                    (Some(RDKafkaErrorCode::QueueFull), _) => {
-                        self.deliver_down_to(self.producer.in_flight_count() / 2, link)?;
-                    }
-                    (Some(code), Some(record)) => return Err(self.refused(topic, record, code)),
-                    _ => {}
+                    RDKafkaErrorCode::QueueFull => self.deliver_down_to(in_flight / 2, link)?,
+                    code => return Err(self.refused(topic, &rest[0], code)),
                 }
             }
         }
@@ -144,10 +143,10 @@ impl Session {
         Ok(())
     }
 
+    /// Hands over what librdkafka takes of `records`, which are of one partition.
     fn hand_over(
         &mut self,
         topic: &str,
-        partition: i32,
         records: &[Outgoing<'_>],
         headers: Option<Shared<'_>>,
     ) -> Result<(), Refused> {
@@ -159,7 +158,7 @@ impl Session {
         let handle = &self.handles[topic];
         match headers {
             Some(headers) => handle.produce_each(records, headers, clock::unix_ms()),
-            None => handle.produce_batch(partition, records),
+            None => handle.produce_batch(records),
         }
     }
 

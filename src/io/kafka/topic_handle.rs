@@ -96,11 +96,10 @@ impl TopicHandle {
     ///
     /// # Errors
     /// Where the queue is full, nothing after the one that is named was taken either.
-    pub(crate) fn produce_batch(
-        &self,
-        partition: i32,
-        records: &[Outgoing<'_>],
-    ) -> Result<(), Refused> {
+    pub(crate) fn produce_batch(&self, records: &[Outgoing<'_>]) -> Result<(), Refused> {
+        let Some(first) = records.first() else {
+            return Ok(());
+        };
         let mut messages: Vec<_> = records.iter().map(message).collect();
         let count = c_int::try_from(messages.len()).unwrap_or(c_int::MAX);
         // IMPORTANT: a call for each partition. With a partition for each message (F_PARTITION) librdkafka
@@ -112,7 +111,7 @@ impl TopicHandle {
         unsafe {
             native::rd_kafka_produce_batch(
                 self.raw.as_ptr(),
-                partition,
+                first.number(),
                 native::RD_KAFKA_MSG_F_COPY,
                 messages.as_mut_ptr(),
                 count,
