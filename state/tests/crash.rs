@@ -166,7 +166,8 @@ fn round(number: u64) -> Batch {
 }
 
 fn open_store(dir: &Path) -> SledStore {
-    SledStore::open(&dir.join("state"), 1 << 20).unwrap()
+    let store = SledStore::open(&dir.join("state"), 1 << 20).unwrap();
+    store.spreading_by(4 << 20)
 }
 
 fn round_of(store: &SledStore) -> u64 {
