@@ -69,8 +69,9 @@ impl Overlay {
             same
         });
         let mut fresh = Vec::with_capacity(notes.len());
+        let (mut recent, mut settled) = (&self.recent[..], &self.settled[..]);
         for note in notes {
-            let known = self.find(note.hash);
+            let known = seek(&mut recent, note.hash).or(seek(&mut settled, note.hash));
             assert!(
                 known.is_none_or(|k| k.epoch <= epoch),
                 "epochs are noted in order"
@@ -191,11 +192,12 @@ fn weave(base: &mut Vec<Noted>, fresh: Vec<Noted>, aside: &mut Vec<Noted>) {
         return;
     };
     let mut same = 0;
+    let mut rest = &base[..];
     for new in &fresh {
-        if let Ok(at) = base.binary_search_by_key(&new.hash, |note| note.hash) {
+        if let Some(known) = seek(&mut rest, new.hash) {
             same += 1;
-            if base[at].epoch < new.epoch {
-                aside.push(base[at]);
+            if known.epoch < new.epoch {
+                aside.push(*known);
             }
         }
     }
@@ -205,17 +207,31 @@ fn weave(base: &mut Vec<Noted>, fresh: Vec<Noted>, aside: &mut Vec<Noted>) {
     base.resize(end, filler);
     // From the end, so that nothing is overwritten before it is moved.
     while new > 0 {
-        end -= 1;
-        if old > 0 && base[old - 1].hash > fresh[new - 1].hash {
-            old -= 1;
-            base[end] = base[old];
-        } else {
-            new -= 1;
-            old -= usize::from(old > 0 && base[old - 1].hash == fresh[new].hash);
-            base[end] = fresh[new];
+        new -= 1;
+        let hash = fresh[new].hash;
+        let above = base[..old].iter().rev().take_while(|note| note.hash > hash);
+        let above = above.count();
+        if old < end {
+            base.copy_within(old - above..old, end - above);
         }
+        old -= above;
+        end -= above + 1;
+        old -= usize::from(old > 0 && base[old - 1].hash == hash);
+        base[end] = fresh[new];
     }
     assert_eq!(end, old, "every place was filled");
+}
+
+/// The note about `hash`; what comes before it is dropped from `notes`. Fast where it is near.
+fn seek<'a>(notes: &mut &'a [Noted], hash: KeyHash) -> Option<&'a Noted> {
+    let mut reach = 1;
+    while notes.get(reach).is_some_and(|note| note.hash < hash) {
+        reach *= 2;
+    }
+    let near = &notes[reach / 2..notes.len().min(reach + 1)];
+    let at = reach / 2 + near.partition_point(|note| note.hash < hash);
+    *notes = &notes[at..];
+    notes.first().filter(|note| note.hash == hash)
 }
 
 /// The newest note about each key, by hash.
