@@ -313,12 +313,12 @@ fn note_new(
     let mut record_keys = RecordKeys::new(cell);
     let mut keys = Vec::new();
     let mut ends = Vec::with_capacity(pending.len());
+    // The key of one that is only changed is kept already.
+    let is_new = |pending: &&Pending| pending.kind() == Kind::Added && cell.keeps_keys();
     for pending in pending.chunks(TOGETHER) {
-        if cell.keeps_keys() {
-            entries.bring_near(pending.iter().map(Pending::at));
-        }
+        entries.bring_near(pending.iter().filter(is_new).map(Pending::at));
         for pending in pending {
-            if cell.keeps_keys() {
+            if is_new(&pending) {
                 let (span, entry) = entries.entry(pending.at());
                 keys.extend_from_slice(record_keys.bytes_of(span, entry));
             }
@@ -367,7 +367,7 @@ impl<'p> RecordKeys<'p> {
 
     pub fn of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a str {
         let key = self.bytes_of(span, entry);
-        simdutf8::basic::from_utf8(key).expect("the scan checks UTF-8")
+        std::str::from_utf8(key).expect("the scan checks UTF-8")
     }
 
     fn bytes_of<'a>(&'a mut self, span: &Span, entry: &'a [u8]) -> &'a [u8] {

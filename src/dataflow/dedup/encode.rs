@@ -34,7 +34,7 @@ impl Pending {
         self.at & !ADDED
     }
 
-    fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         if self.at & ADDED == 0 {
             Kind::Changed
         } else {
