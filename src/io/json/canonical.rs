@@ -23,6 +23,9 @@ pub const VERSION: u8 = 1;
 
 /// Members and text bytes that are kept between entries; more was one odd entry's need.
 const KEPT_MAX: usize = 64 * 1024;
+/// Names that are remembered from one entry to the next, and how long each may be, quotes included.
+const NAMES_MAX: usize = 64;
+const NAME_MAX: usize = 64;
 
 /// Makes fingerprints under one seed and one ignore list; reuses its memory.
 #[derive(Debug)]
@@ -178,6 +181,10 @@ struct Scratch {
     /// Members of all open objects, innermost last.
     members: Vec<Member>,
     text: Vec<u8>,
+    /// Names of the entry before, in their order, and what each came to. Most entries have the same.
+    names: Vec<(Vec<u8>, u64)>,
+    /// The last names of an object that were found to differ from each other.
+    distinct: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -195,6 +202,7 @@ impl Scratch {
         self.members.shrink_to(KEPT_MAX);
         self.text.clear();
         self.text.shrink_to(KEPT_MAX);
+        self.distinct.shrink_to(KEPT_MAX);
     }
 }
 
@@ -279,7 +287,7 @@ impl Scan<'_> {
 
     fn member(&mut self, node: Option<usize>) -> Result<Member, Malformed> {
         let start = self.at;
-        let name = self.text(self.seeds.name)?;
+        let name = self.name()?;
         let node = match node {
             Some(_) => self.ignored_name(node, start),
             None => None,
@@ -297,6 +305,34 @@ impl Scan<'_> {
         })
     }
 
+    /// Reads a name; one that stands where it stood in the entry before need not be scanned.
+    fn name(&mut self) -> Result<u64, Malformed> {
+        let (start, place) = (self.at, self.scratch.members.len());
+        if self.depth > 1 {
+            return self.text(self.seeds.name);
+        }
+        if let Some((quoted, print)) = self.scratch.names.get(place)
+            && self.bytes[start..].starts_with(quoted)
+        {
+            self.at += quoted.len();
+            return Ok(*print);
+        }
+        let print = self.text(self.seeds.name)?;
+        let quoted = &self.bytes[start..self.at];
+        let names = &mut self.scratch.names;
+        if place == names.len() && place < NAMES_MAX {
+            names.push((Vec::new(), 0));
+        }
+        if let Some(known) = names.get_mut(place)
+            && quoted.len() <= NAME_MAX
+        {
+            known.0.clear();
+            known.0.extend_from_slice(quoted);
+            known.1 = print;
+        }
+        Ok(print)
+    }
+
     /// The ignore list's node of the name between the quote at `start` and the one before `self.at`.
     fn ignored_name(&mut self, node: Option<usize>, start: usize) -> Option<usize> {
         let raw = &self.bytes[start + 1..self.at - 1];
@@ -308,18 +344,23 @@ impl Scan<'_> {
 
     /// Takes the members from `first` on, and makes the object's fingerprint of them.
     fn members_print(&mut self, first: usize) -> u64 {
-        let members = &mut self.scratch.members[first..];
-        members.sort_unstable_by_key(|member| (member.name, member.order));
-        let (mut sum, mut count) = (0_u64, 0);
-        for (i, member) in members.iter().enumerate() {
-            let next = members.get(i + 1);
-            let again = next.is_some_and(|next| next.name == member.name);
-            if !again && !member.left_out {
-                sum = sum.wrapping_add(pair(member.name, member.value, self.seeds.member));
-                count += 1;
-            }
+        let Scratch {
+            members, distinct, ..
+        } = &mut *self.scratch;
+        let own = &mut members[first..];
+        if !own
+            .iter()
+            .map(|member| member.name)
+            .eq(distinct.iter().copied())
+        {
+            keep_last(own, distinct);
         }
-        self.scratch.members.truncate(first);
+        let (mut sum, mut count) = (0_u64, 0);
+        for member in own.iter().filter(|member| !member.left_out) {
+            sum = sum.wrapping_add(pair(member.name, member.value, self.seeds.member));
+            count += 1;
+        }
+        members.truncate(first);
         pair(sum, count, self.seeds.object)
     }
 
@@ -394,9 +435,57 @@ impl Scan<'_> {
     }
 }
 
+/// Leaves all but the last member of each name out, or has `distinct` say that each has its own.
+fn keep_last(members: &mut [Member], distinct: &mut Vec<u64>) {
+    let names = members.iter().map(|member| member.name);
+    let names: Vec<u64> = names.collect();
+    members.sort_unstable_by_key(|member| (member.name, member.order));
+    let mut again = false;
+    for at in 1..members.len() {
+        if members[at - 1].name == members[at].name {
+            members[at - 1].left_out = true;
+            again = true;
+        }
+    }
+    if !again {
+        *distinct = names;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_remembered_of_the_entry_before_changes_no_fingerprint() {
+        let entries = [
+            r#"{"a":1,"b":2,"c":{"a":1,"b":3}}"#,
+            r#"{"a":1,"b":2,"c":{"b":1,"a":3}}"#,
+            r#"{"a":1,"a":2,"c":{"a":1,"a":3}}"#,
+            r#"{"a":1,"b":2,"a":{"a":1,"b":3}}"#,
+            r#"{"ab":1,"b":2,"c":3}"#,
+            r#"{"a\"b":1,"b":2,"c":3}"#,
+            r#"{"a":1,"b":2}"#,
+            r#"{"b":1,"a":2}"#,
+            r#"{"\u0061":1,"b":2}"#,
+            r#"{"":1,"b":2}"#,
+            r#"[{"a":1,"b":2},{"b":1,"a":2}]"#,
+            "{}",
+        ];
+        let ignore = Pointer::parse("/b").expect("a pointer");
+        for ignore in [&[][..], &[ignore]] {
+            let mut one = Canonical::new(ignore, 7);
+            for before in entries {
+                for entry in entries {
+                    let mut fresh = Canonical::new(ignore, 7);
+                    let expected = fresh.fingerprint(entry.as_bytes()).expect("JSON");
+                    one.fingerprint(before.as_bytes()).expect("JSON");
+                    let print = one.fingerprint(entry.as_bytes()).expect("JSON");
+                    assert_eq!(print, expected, "{entry} after {before}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn one_odd_entry_does_not_hold_its_memory_for_ever() {
