@@ -250,7 +250,7 @@ impl At {
     pub fn record<'a>(&self, change: &Change<'a>) -> Result<Record<'a>, Fault> {
         let value = change
             .value
-            .map(std::str::from_utf8)
+            .map(simdutf8::basic::from_utf8)
             .transpose()
             .map_err(|_| {
                 Fault::directory(format!(

@@ -50,7 +50,7 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ pub struct Archive {
     placer: Placer,
     ledger: Ledger,
     lanes: Vec<Lane>,
-    index: HashMap<String, HashMap<u32, usize>>,
+    index: BTreeMap<String, BTreeMap<u32, usize>>,
     log: Option<Box<dyn Log>>,
     /// The last batch that was read; what waits in lanes is from batches up to here.
     read: Seq,
@@ -115,7 +115,7 @@ impl Archive {
                 time,
             },
             lanes: Vec::new(),
-            index: HashMap::new(),
+            index: BTreeMap::new(),
             log: None,
             read: ledger.position().unwrap_or(settings.start),
             published: Seq(0),

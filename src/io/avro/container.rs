@@ -16,12 +16,14 @@ use crate::config::Codec;
 /// What a file starts with.
 pub const MAGIC: &[u8; 4] = b"Obj\x01";
 
-/// A block is compressed when it has this many bytes: enough for a good ratio, little enough for
+/// A block is compressed before it has more bytes than this: enough for a good ratio, little enough for
 /// many topic-partitions to wait at once.
 const BLOCK_BYTES: usize = 128 << 10;
 
 /// Ends the header and every block.
-pub type Sync = [u8; 16];
+pub type Sync = [u8; SYNC_BYTES];
+
+const SYNC_BYTES: usize = 16;
 
 /// The sync marker of the object `name`.
 #[must_use]
@@ -60,12 +62,14 @@ impl Blocks {
     /// # Errors
     /// When the compressor fails.
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), apache_avro::Error> {
+        if self.open_records > 0 && self.open.len() + record.bytes_max() > BLOCK_BYTES - SYNC_BYTES
+        {
+            self.close()?;
+            // As large as it gets: to grow is to copy.
+            self.open.reserve_exact(BLOCK_BYTES);
+        }
         record.encode(&mut self.open);
         self.open_records += 1;
-        if self.open.len() >= BLOCK_BYTES {
-            self.close()?;
-            self.open.reserve(BLOCK_BYTES);
-        }
         Ok(())
     }
 
@@ -92,13 +96,15 @@ impl Blocks {
     fn close(&mut self) -> Result<(), apache_avro::Error> {
         let mut body = std::mem::take(&mut self.open);
         compression(self.codec).compress(&mut body)?;
-        let mut block = Vec::with_capacity(body.len() + 32);
-        schema::length(&mut block, self.open_records);
-        schema::bytes(&mut block, &body);
-        block.extend_from_slice(&self.sync);
+        let mut head = Vec::new();
+        schema::length(&mut head, self.open_records);
+        schema::length(&mut head, body.len());
+        body.extend_from_slice(&self.sync);
+        // What is compressed is shorter than what it lies in.
+        body.shrink_to_fit();
         self.open_records = 0;
-        self.closed_bytes += block.len();
-        self.closed.push(block.into());
+        self.closed_bytes += head.len() + body.len();
+        self.closed.extend([head.into(), body.into()]);
         Ok(())
     }
 }

@@ -12,6 +12,9 @@ use xxhash_rust::xxh3::Xxh3;
 use super::schema::Record;
 
 const ABSENT: u32 = u32::MAX;
+/// Changes are hashed when so many bytes of them wait: the hash takes few long pieces better than many
+/// short ones.
+const TOGETHER_BYTES: usize = 4096;
 
 /// A digest as it stands in an object's header: 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,8 @@ impl fmt::Display for Digest {
 #[derive(Clone, Default)]
 pub struct Digester {
     hash: Xxh3,
-    scratch: Vec<u8>,
+    /// What is not hashed yet.
+    waiting: Vec<u8>,
 }
 
 impl fmt::Debug for Digester {
@@ -51,8 +55,7 @@ impl fmt::Debug for Digester {
 impl Digester {
     /// Adds one change.
     pub fn push(&mut self, record: &Record<'_>) {
-        let out = &mut self.scratch;
-        out.clear();
+        let out = &mut self.waiting;
         field(out, record.key.as_bytes());
         field(out, record.kind.as_str().as_bytes());
         for number in [record.epoch.0, record.seq.0, record.polled_at] {
@@ -62,13 +65,18 @@ impl Digester {
             None => out.extend_from_slice(&ABSENT.to_le_bytes()),
             Some(value) => field(out, value.as_bytes()),
         }
-        self.hash.update(out);
+        if out.len() >= TOGETHER_BYTES {
+            self.hash.update(out);
+            out.clear();
+        }
     }
 
     /// The digest of what was added so far.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest(self.hash.digest128())
+        let mut hash = self.hash.clone();
+        hash.update(&self.waiting);
+        Digest(hash.digest128())
     }
 }
 

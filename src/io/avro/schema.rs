@@ -38,6 +38,13 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Its encoding is no longer than this.
+    pub fn bytes_max(&self) -> usize {
+        // Seven numbers, each of ten bytes at most, and the symbol.
+        const NUMBERS: usize = 71;
+        NUMBERS + self.key.len() + self.value.map_or(0, str::len)
+    }
+
     /// Appends the record in Avro's binary encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         text(out, self.key);
