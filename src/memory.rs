@@ -30,7 +30,7 @@ mod jemalloc {
     #[expect(unsafe_code, reason = "jemalloc looks for this name")]
     #[unsafe(no_mangle)]
     pub static malloc_conf: Options = Options(
-        c"narenas:2,background_thread:true,oversize_threshold:524288,dirty_decay_ms:300,muzzy_decay_ms:0"
+        c"narenas:2,background_thread:true,oversize_threshold:8388608,dirty_decay_ms:300,muzzy_decay_ms:0"
             .as_ptr()
             .cast(),
     );
