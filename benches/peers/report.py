@@ -22,8 +22,10 @@ PEERS = {
     US: "**Deltapoll**",
     "deltapoll-no-headers": "the same, `headers = false`",
     "deltapoll-archive": "the same as the first, with an archive in a directory, codec null",
+    "deltapoll-archive-no-headers": "with an archive, `headers = false`",
     "tight": "tight Rust",
     "tight-transactions": "tight Rust, one transaction a poll",
+    "tight-headers": "tight Rust, one transaction a poll, six headers a record",
     "plain": "plain Rust",
     "python": "Python",
     "bento": "Bento",
@@ -34,12 +36,13 @@ NOTES = """\
 What each of them is, and does not do:
 
 - **Deltapoll**: journals each poll that changed anything with an fsync, keeps its state on disk, publishes
-  exactly once across restarts, sees removals, and gives each record six headers; the others give none, nor
-  does it with `headers = false`. With an archive it writes each change a second time, as Avro.
+  exactly once across restarts, sees removals, and gives each record six headers; the others give none unless
+  it is said, nor does it with `headers = false`. With an archive it writes each change a second time, as Avro.
 - **tight Rust** (`rust/src/bin/tight.rs`): `reqwest`, slices of the body (`RawValue`), XXH3 hashes, a
   `HashMap`, `FutureProducer`. Nothing is durable: a restart publishes everything again. Sees no removals. Keys
   are never forgotten. Any error ends it. With one transaction a poll, readers of committed records see a poll
-  as a whole; a restart publishes everything again all the same.
+  as a whole; a restart publishes everything again all the same. With headers its records are Deltapoll's,
+  byte for byte but for the numbers; what a poll's records share is made once and copied for each.
 - **plain Rust** (`rust/src/bin/plain.rs`): the same with `serde_json::Value`, whole entries kept and compared;
   the same gaps.
 - **Python** (`peer.py`): `requests`, `orjson`, a `dict`, `confluent-kafka`; the same gaps.

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::env;
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 
 /// The end of a program that does nothing about errors.
@@ -15,7 +16,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// How long a step of a transaction may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `PROGRAM URL BOOTSTRAP TOPIC POLLS [--transactions]`.
+/// `PROGRAM URL BOOTSTRAP TOPIC POLLS [--transactions] [--headers]`.
 pub struct Args {
     pub url: String,
     pub bootstrap: String,
@@ -23,18 +24,23 @@ pub struct Args {
     pub polls: u64,
     /// One transaction a poll.
     pub transactions: bool,
+    /// Each record gets the headers that Deltapoll's have.
+    pub headers: bool,
 }
 
 impl Args {
     /// Those of the process.
     pub fn read() -> Result<Args, Failure> {
         let mut args: Vec<String> = env::args().skip(1).collect();
-        let transactions = args.last().is_some_and(|last| last == "--transactions");
-        if transactions {
-            args.pop();
-        }
+        let mut flag = |name| {
+            let at = args.iter().position(|arg| arg == name);
+            at.map(|at| args.remove(at)).is_some()
+        };
+        let (transactions, headers) = (flag("--transactions"), flag("--headers"));
         let Ok([url, bootstrap, topic, polls]) = <[String; 4]>::try_from(args) else {
-            return Err("use: PROGRAM URL BOOTSTRAP TOPIC POLLS [--transactions]".into());
+            return Err(
+                "use: PROGRAM URL BOOTSTRAP TOPIC POLLS [--transactions] [--headers]".into(),
+            );
         };
         Ok(Args {
             url,
@@ -42,6 +48,7 @@ impl Args {
             topic,
             polls: polls.parse()?,
             transactions,
+            headers,
         })
     }
 }
@@ -53,6 +60,8 @@ pub struct Publisher {
     transactions: bool,
     open: bool,
     under_way: VecDeque<DeliveryFuture>,
+    /// What the records of a poll share, if they get headers.
+    shared: Option<OwnedHeaders>,
 }
 
 impl Publisher {
@@ -74,15 +83,35 @@ impl Publisher {
             transactions: args.transactions,
             open: false,
             under_way: VecDeque::new(),
+            shared: args.headers.then(OwnedHeaders::new),
         })
     }
 
-    pub async fn send(&mut self, key: &str, value: &str) -> Result<(), Failure> {
+    /// What is sent from here on is of poll `number`, which has just arrived.
+    pub fn polled(&mut self, number: u64) -> Result<(), Failure> {
+        if let Some(shared) = &mut self.shared {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+            let (now, number) = (now.to_string(), number.to_string());
+            *shared = OwnedHeaders::new_with_capacity(6)
+                .insert(header("epoch", &now))
+                .insert(header("seq", &number))
+                .insert(header("polled_at", &now))
+                .insert(header("source", "challenger"))
+                .insert(header("cell", ""));
+        }
+        Ok(())
+    }
+
+    /// `change`: whether it is new, in the word of the header.
+    pub async fn send(&mut self, key: &str, value: &str, change: &str) -> Result<(), Failure> {
         if self.transactions && !self.open {
             self.producer.begin_transaction()?;
             self.open = true;
         }
         let mut record = FutureRecord::to(&self.topic).key(key).payload(value);
+        if let Some(shared) = &self.shared {
+            record = record.headers(shared.clone().insert(header("change", change)));
+        }
         loop {
             match self.producer.send_result(record) {
                 Ok(delivery) => {
@@ -108,6 +137,13 @@ impl Publisher {
             self.open = false;
         }
         Ok(())
+    }
+}
+
+fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header {
+        key,
+        value: Some(value),
     }
 }
 

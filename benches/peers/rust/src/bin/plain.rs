@@ -20,7 +20,7 @@ async fn main() -> Result<(), Failure> {
         for entry in entries {
             let key = entry["puuid"].as_str().ok_or("no puuid")?;
             if seen.get(key) != Some(entry) {
-                publisher.send(key, &entry.to_string()).await?;
+                publisher.send(key, &entry.to_string(), "changed").await?;
                 seen.insert(key.to_owned(), entry.clone());
             }
         }

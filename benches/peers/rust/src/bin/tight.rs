@@ -28,15 +28,18 @@ async fn main() -> Result<(), Failure> {
     let mut publisher = Publisher::new(&args)?;
     let client = reqwest::Client::new();
     let mut seen: HashMap<u128, u64> = HashMap::new();
-    for _ in 0..args.polls {
+    for number in 0..args.polls {
         let answer = client.get(&args.url).send().await?.error_for_status()?;
         let body = answer.bytes().await?;
+        publisher.polled(number)?;
         let ladder: Ladder = serde_json::from_slice(&body)?;
         for entry in ladder.entries {
             let Entry { puuid } = serde_json::from_str(entry.get())?;
             let hash = xxh3_64(entry.get().as_bytes());
-            if seen.insert(xxh3_128(puuid.as_bytes()), hash) != Some(hash) {
-                publisher.send(&puuid, entry.get()).await?;
+            let known = seen.insert(xxh3_128(puuid.as_bytes()), hash);
+            if known != Some(hash) {
+                let change = if known.is_some() { "changed" } else { "added" };
+                publisher.send(&puuid, entry.get(), change).await?;
             }
         }
         publisher.finish().await?;
