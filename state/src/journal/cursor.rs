@@ -8,6 +8,8 @@ use crate::journal::frame::{self, HEAD_BYTES, MAGIC, MAGIC_AT, View};
 
 /// Bytes read at once; a larger frame is read whole.
 const CHUNK_BYTES: usize = 256 << 10;
+/// So much memory is kept for the next frame, which is mostly as large as this one.
+const KEPT_BYTES: usize = 2 << 20;
 
 /// A segment's file, and a part of it in memory.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Cursor {
     buffer: Vec<u8>,
     /// Where `buffer` begins in the file.
     start: u64,
+    /// So many bytes of `buffer` are of the file.
+    read: usize,
 }
 
 impl Cursor {
@@ -26,6 +30,7 @@ impl Cursor {
             salt,
             buffer: Vec::new(),
             start: 0,
+            read: 0,
         }
     }
 
@@ -89,16 +94,27 @@ impl Cursor {
             Some(end) if end <= limit => end,
             _ => return Ok(None),
         };
-        if at < self.start || end > self.start + self.buffer.len() as u64 {
-            let fill = (limit - at).min(length.max(CHUNK_BYTES as u64));
-            self.buffer.clear();
-            self.buffer.shrink_to(CHUNK_BYTES);
-            self.buffer.resize(memory(fill), 0);
-            self.start = at;
-            if let Err(error) = self.file.read(&mut self.buffer, at) {
-                self.buffer.clear();
-                return Err(error);
+        let read_to = self.start + self.read as u64;
+        if at < self.start || end > read_to {
+            let fill = memory((limit - at).min(length.max(CHUNK_BYTES as u64)));
+            // Of a frame the first part was read to see how long it is.
+            let kept = if (self.start..read_to).contains(&at) {
+                memory(read_to - at)
+            } else {
+                0
+            };
+            self.buffer.copy_within(self.read - kept..self.read, 0);
+            (self.start, self.read) = (at, 0);
+            if self.buffer.len() > fill.max(KEPT_BYTES) {
+                self.buffer.truncate(fill);
+                self.buffer.shrink_to_fit();
             }
+            if self.buffer.len() < fill {
+                self.buffer.resize(fill, 0);
+            }
+            self.file
+                .read(&mut self.buffer[kept..fill], at + kept as u64)?;
+            self.read = fill;
         }
         let from = memory(at - self.start);
         Ok(Some(&self.buffer[from..from + memory(length)]))
