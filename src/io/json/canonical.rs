@@ -181,9 +181,10 @@ struct Scratch {
     /// Members of all open objects, innermost last.
     members: Vec<Member>,
     text: Vec<u8>,
-    /// Names of the entry before, in their order, and what each came to. Most entries have the same.
+    /// Names of the entry before, in their order, and what each came to. Most entries have the same. Of a
+    /// name that is too long nothing is kept.
     names: Vec<(Vec<u8>, u64)>,
-    /// The last names of an object that were found to differ from each other.
+    /// The names of the last entry where they differ from each other.
     distinct: Vec<u64>,
 }
 
@@ -202,7 +203,9 @@ impl Scratch {
         self.members.shrink_to(KEPT_MAX);
         self.text.clear();
         self.text.shrink_to(KEPT_MAX);
-        self.distinct.shrink_to(KEPT_MAX);
+        if self.distinct.len() > NAMES_MAX {
+            self.distinct = Vec::new();
+        }
     }
 }
 
@@ -312,6 +315,7 @@ impl Scan<'_> {
             return self.text(self.seeds.name);
         }
         if let Some((quoted, print)) = self.scratch.names.get(place)
+            && !quoted.is_empty()
             && self.bytes[start..].starts_with(quoted)
         {
             self.at += quoted.len();
@@ -348,12 +352,15 @@ impl Scan<'_> {
             members, distinct, ..
         } = &mut *self.scratch;
         let own = &mut members[first..];
-        if !own
-            .iter()
-            .map(|member| member.name)
-            .eq(distinct.iter().copied())
-        {
-            keep_last(own, distinct);
+        let names = own.iter().map(|member| member.name);
+        if self.depth > 1 {
+            keep_last(own);
+        } else if !names.clone().eq(distinct.iter().copied()) {
+            distinct.clear();
+            distinct.extend(names);
+            if !keep_last(own) {
+                distinct.clear();
+            }
         }
         let (mut sum, mut count) = (0_u64, 0);
         for member in own.iter().filter(|member| !member.left_out) {
@@ -435,21 +442,17 @@ impl Scan<'_> {
     }
 }
 
-/// Leaves all but the last member of each name out, or has `distinct` say that each has its own.
-fn keep_last(members: &mut [Member], distinct: &mut Vec<u64>) {
-    let names = members.iter().map(|member| member.name);
-    let names: Vec<u64> = names.collect();
+/// Leaves all but the last member of each name out; whether there is only one of each.
+fn keep_last(members: &mut [Member]) -> bool {
     members.sort_unstable_by_key(|member| (member.name, member.order));
-    let mut again = false;
+    let mut distinct = true;
     for at in 1..members.len() {
         if members[at - 1].name == members[at].name {
             members[at - 1].left_out = true;
-            again = true;
+            distinct = false;
         }
     }
-    if !again {
-        *distinct = names;
-    }
+    distinct
 }
 
 #[cfg(test)]
@@ -458,7 +461,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_the_entry_before_changes_no_fingerprint() {
-        let entries = [
+        let mut entries: Vec<String> = [
             r#"{"a":1,"b":2,"c":{"a":1,"b":3}}"#,
             r#"{"a":1,"b":2,"c":{"b":1,"a":3}}"#,
             r#"{"a":1,"a":2,"c":{"a":1,"a":3}}"#,
@@ -471,17 +474,40 @@ mod tests {
             r#"{"":1,"b":2}"#,
             r#"[{"a":1,"b":2},{"b":1,"a":2}]"#,
             "{}",
-        ];
+            // Faults, after some names.
+            r#"{"a":1,"b":2,"#,
+            r#"{"a":1,"b" 2}"#,
+            r#"{"d":1,"b":x}"#,
+        ]
+        .map(String::from)
+        .to_vec();
+        // Names that are just kept and just not, first and later, and more names than are kept.
+        for long in [NAME_MAX - 3, NAME_MAX - 2, NAME_MAX - 1, 200] {
+            let name = "n".repeat(long);
+            entries.push(format!(r#"{{"{name}":1,"b":2}}"#));
+            entries.push(format!(r#"{{"a":1,"{name}":2,"b":{{"{name}":3}}}}"#));
+        }
+        let many = |last: &str| {
+            let members = (0..2 * NAMES_MAX).map(|at| format!(r#""m{at}":{at},"#));
+            format!(r#"{{{}"{last}":0}}"#, members.collect::<String>())
+        };
+        entries.extend([many("z"), many("m1"), many("b")]);
         let ignore = Pointer::parse("/b").expect("a pointer");
         for ignore in [&[][..], &[ignore]] {
+            let of = |canonical: &mut Canonical, entry: &str| {
+                let print = canonical.fingerprint(entry.as_bytes());
+                print.map_err(|fault| fault.to_string())
+            };
             let mut one = Canonical::new(ignore, 7);
-            for before in entries {
-                for entry in entries {
-                    let mut fresh = Canonical::new(ignore, 7);
-                    let expected = fresh.fingerprint(entry.as_bytes()).expect("JSON");
-                    one.fingerprint(before.as_bytes()).expect("JSON");
-                    let print = one.fingerprint(entry.as_bytes()).expect("JSON");
-                    assert_eq!(print, expected, "{entry} after {before}");
+            for before in &entries {
+                // In a fresh one too: what it remembers is of the one before alone.
+                let mut two = Canonical::new(ignore, 7);
+                for entry in &entries {
+                    let expected = of(&mut Canonical::new(ignore, 7), entry);
+                    for canonical in [&mut one, &mut two] {
+                        let _ = of(canonical, before);
+                        assert_eq!(of(canonical, entry), expected, "{entry} after {before}");
+                    }
                 }
             }
         }
@@ -501,6 +527,7 @@ mod tests {
         );
         assert_eq!(canonical.fingerprint(b"{\"a\":[1]}"), sound);
         let scratch = &canonical.scratch;
+        assert!(scratch.distinct.capacity() <= NAMES_MAX);
         assert_eq!(
             scratch.members.len(),
             0,
