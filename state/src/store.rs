@@ -100,7 +100,7 @@ const ROUNDS: u32 = 2;
 const SPREAD_MAX: (u64, u64) = (3, 2);
 /// ... and this, which is not worth copying for: where all pages change, each write of them is as large
 /// as the store.
-const SPREAD_BYTES: u64 = 64 << 20;
+const SPREAD_BYTES: u64 = 32 << 20;
 
 /// A store in a directory.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl SledStore {
         })
     }
 
-    /// Has its files copied as soon as they spread by so many bytes, where it would be 64 MiB: a test
+    /// Has its files copied as soon as they spread by so many bytes, where it would be 32 MiB: a test
     /// has less to write then.
     #[must_use]
     pub fn spreading_by(mut self, bytes: u64) -> SledStore {
