@@ -225,6 +225,41 @@ mod tests {
     }
 
     #[test]
+    fn a_block_is_no_longer_than_it_may_be_unless_one_record_is() {
+        let long = "v".repeat(2 * BLOCK_BYTES);
+        let values = [
+            long.as_str(),
+            "v",
+            &long[..BLOCK_BYTES / 2],
+            &long,
+            &long[..999],
+        ];
+        let mut blocks = Blocks::new(Codec::Null, sync_marker("lineage", "name"));
+        for i in 0..RECORDS / 10 {
+            let extreme = Record {
+                kind: Kind::Removed,
+                epoch: Epoch(u64::MAX / 2),
+                seq: Seq(u64::MAX / 2),
+                polled_at: u64::MAX / 2,
+                ..record(1, "key", values[i % values.len()])
+            };
+            let mut encoded = Vec::new();
+            extreme.encode(&mut encoded);
+            assert!(encoded.len() <= extreme.bytes_max());
+            blocks.push(&extreme).unwrap();
+        }
+        let mut parts = blocks.file(&[]).unwrap().into_iter().skip(1);
+        let mut records = 0;
+        while let (Some(head), Some(body)) = (parts.next(), parts.next()) {
+            // One byte for few, twice what there are.
+            let count = usize::from(head[0]) / 2;
+            assert!(body.len() <= BLOCK_BYTES || count == 1, "{count} records");
+            records += count;
+        }
+        assert_eq!(records, RECORDS / 10);
+    }
+
+    #[test]
     fn the_sync_marker_belongs_to_lineage_and_name() {
         let one = sync_marker("l", "n");
         assert_eq!(one, sync_marker("l", "n"));

@@ -89,6 +89,8 @@ fn field(out: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use xxhash_rust::xxh3::xxh3_128;
+
     use super::*;
     use crate::change::{Epoch, Kind, Seq};
 
@@ -151,6 +153,32 @@ mod tests {
         // Objects written by earlier builds carry it: a new value here is a new format.
         let all = [record("a", Some("{}")), record("b", None)];
         assert_eq!(digest(&all).to_string(), "42d73c18a258158ac47ed0e5810a8fb2");
+    }
+
+    #[test]
+    fn r25_a_digest_is_that_of_all_fields_in_one_piece_wherever_it_is_asked_for() {
+        let long = "v".repeat(3 * TOGETHER_BYTES);
+        let mut digester = Digester::default();
+        let mut all = Vec::new();
+        for i in 0..300_usize {
+            let value = &long[..if i == 77 { long.len() } else { 7 * i }];
+            let one = record(&long[..i % 90], (i % 5 != 0).then_some(value));
+            digester.push(&one);
+            for bytes in [one.key.as_bytes(), b"added"] {
+                field(&mut all, bytes);
+            }
+            for number in 1..=3_u64 {
+                field(&mut all, &number.to_le_bytes());
+            }
+            match one.value {
+                None => all.extend_from_slice(&[0xff; 4]),
+                Some(value) => field(&mut all, value.as_bytes()),
+            }
+            if i % 11 == 0 {
+                assert_eq!(digester.digest().0, xxh3_128(&all), "after {i}");
+            }
+        }
+        assert_eq!(digester.digest().0, xxh3_128(&all));
     }
 
     #[test]

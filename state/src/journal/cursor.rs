@@ -110,6 +110,7 @@ impl Cursor {
                 self.buffer.shrink_to_fit();
             }
             if self.buffer.len() < fill {
+                self.buffer.reserve_exact(fill - self.buffer.len());
                 self.buffer.resize(fill, 0);
             }
             self.file

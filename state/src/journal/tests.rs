@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::dice::Dice;
 
 fn open(dir: &Path) -> Journal {
     Journal::open(dir, Options::default()).expect("opens")
@@ -104,6 +105,45 @@ fn r12_an_epoch_is_seen_by_nobody_before_the_fsync_of_its_last_frame() {
         body: body.to_vec(),
     };
     assert_eq!(read, [frame(1, false, b"one"), frame(2, true, b"two")]);
+}
+
+#[test]
+fn frames_of_any_length_are_read_one_after_another() {
+    const LENGTHS: [usize; 9] = [
+        300 << 10,
+        3 << 20,
+        10,
+        1 << 20,
+        0,
+        (256 << 10) - 48,
+        (256 << 10) - 47,
+        3 << 19,
+        700 << 10,
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path());
+    let body = |index: usize| {
+        let mut dice = Dice::from(index as u64);
+        let words = (0..=LENGTHS[index] / 8).flat_map(|_| dice.word().to_le_bytes());
+        words.take(LENGTHS[index]).collect::<Vec<u8>>()
+    };
+    let mut reader = journal.readers().after(Seq(0)).unwrap();
+    let mut read = Vec::new();
+    for (index, number) in (0..LENGTHS.len()).zip(1..) {
+        journal
+            .append(Epoch(number), &body(index), Some(&[]))
+            .unwrap();
+        // Some alone, some of them together.
+        if index % 4 != 1 {
+            journal.sync().unwrap();
+            read.extend(std::iter::from_fn(|| reader.next().unwrap()));
+        }
+    }
+    let all: Vec<Vec<u8>> = (0..LENGTHS.len()).map(body).collect();
+    for frames in [read, read_all(&journal).unwrap()] {
+        let bodies: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.body).collect();
+        assert!(bodies == all, "a body is another");
+    }
 }
 
 #[test]

@@ -329,3 +329,74 @@ impl Keys {
         Some(take_key(&mut rest).expect("put there"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::dice::Dice;
+
+    fn noted(hash: u64, epoch: u64) -> Noted {
+        Noted {
+            hash: KeyHash(u128::from(hash)),
+            raw: hash,
+            canon: epoch,
+            epoch: Epoch(epoch),
+            key: KeyAt::NONE,
+            rule: 0,
+            gone: false,
+        }
+    }
+
+    fn some(dice: &mut Dice, below: u64, epoch: u64) -> Vec<Noted> {
+        let count = dice.below(1 + below);
+        let hashes = (0..count).map(|_| (dice.below(below), ()));
+        let hashes: BTreeMap<u64, ()> = hashes.collect();
+        hashes.keys().map(|hash| noted(*hash, epoch)).collect()
+    }
+
+    fn told(notes: &[Noted]) -> Vec<(u128, u64)> {
+        notes
+            .iter()
+            .map(|note| (note.hash.0, note.epoch.0))
+            .collect()
+    }
+
+    #[test]
+    fn a_note_is_found_from_wherever_the_last_one_was() {
+        let mut dice = Dice::new(3);
+        for below in [1, 2, 3, 4, 5, 8, 9, 33, 1000] {
+            for _ in 0..200 {
+                let notes = some(&mut dice, below, 1);
+                let mut rest = &notes[..];
+                for wanted in some(&mut dice, below, 1) {
+                    let found = seek(&mut rest, wanted.hash).map(|note| note.hash);
+                    let there = notes.iter().find(|note| note.hash == wanted.hash);
+                    assert_eq!(found, there.map(|note| note.hash));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn notes_are_woven_in_order_and_what_they_replace_is_set_aside() {
+        let mut dice = Dice::new(5);
+        for below in [1, 2, 3, 8, 33, 1000] {
+            for _ in 0..200 {
+                let base = some(&mut dice, below, 1);
+                let fresh = some(&mut dice, below, 2);
+                let mut expected: BTreeMap<u128, u64> = told(&base).into_iter().collect();
+                let replaced = fresh
+                    .iter()
+                    .filter(|new| expected.contains_key(&new.hash.0));
+                let replaced: Vec<(u128, u64)> = replaced.map(|new| (new.hash.0, 1)).collect();
+                expected.extend(told(&fresh));
+                let (mut woven, mut aside) = (base, Vec::new());
+                weave(&mut woven, fresh, &mut aside);
+                assert_eq!(told(&woven), expected.into_iter().collect::<Vec<_>>());
+                assert_eq!(told(&aside), replaced);
+            }
+        }
+    }
+}
