@@ -25,7 +25,7 @@ mod jemalloc {
     unsafe impl Sync for Options {}
 
     /// Memory that lies free goes back to the system within a second, from a thread of its own, and what
-    /// is above half a mebibyte at once: a load leaves much of it. Two arenas share what they keep: our
+    /// is above 8 MiB at once: a load leaves much of it. Two arenas share what they keep: our
     /// threads seldom allocate at the same time.
     #[expect(unsafe_code, reason = "jemalloc looks for this name")]
     #[unsafe(no_mangle)]

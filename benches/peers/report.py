@@ -41,8 +41,8 @@ What each of them is, and does not do:
 - **tight Rust** (`rust/src/bin/tight.rs`): `reqwest`, slices of the body (`RawValue`), XXH3 hashes, a
   `HashMap`, `FutureProducer`. Nothing is durable: a restart publishes everything again. Sees no removals. Keys
   are never forgotten. Any error ends it. With one transaction a poll, readers of committed records see a poll
-  as a whole; a restart publishes everything again all the same. With headers its records are Deltapoll's,
-  byte for byte but for the numbers; what a poll's records share is made once and copied for each.
+  as a whole; a restart publishes everything again all the same. Its headers are the six that Deltapoll gives;
+  what a poll's records share is made once and copied for each.
 - **plain Rust** (`rust/src/bin/plain.rs`): the same with `serde_json::Value`, whole entries kept and compared;
   the same gaps.
 - **Python** (`peer.py`): `requests`, `orjson`, a `dict`, `confluent-kafka`; the same gaps.

@@ -10,6 +10,9 @@ use serde_json::Value;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let args = Args::read()?;
+    if args.headers {
+        return Err("only tight gives headers".into());
+    }
     let mut publisher = Publisher::new(&args)?;
     let client = reqwest::Client::new();
     let mut seen: HashMap<String, Value> = HashMap::new();
