@@ -98,16 +98,18 @@ pub trait PageStore: Send + Sync + fmt::Debug {
 const ROUNDS: u32 = 2;
 /// A generation is copied when its files are larger than this many times what it holds ...
 const SPREAD_MAX: (u64, u64) = (3, 2);
-/// ... and this, which is not worth copying for: where all pages change, each write of them is as large
-/// as the store.
-const SPREAD_BYTES: u64 = 32 << 20;
+/// ... and this.
+const SPREAD_BYTES: u64 = 4 << 20;
+/// Files that are smaller are not worth copying: where all pages change, each write of them is as large as
+/// the store.
+const SMALL_BYTES: u64 = 48 << 20;
 
 /// A store in a directory.
 #[derive(Debug)]
 pub struct SledStore {
     dir: PathBuf,
     cache_bytes: u64,
-    spread_bytes: u64,
+    small_bytes: u64,
     current: Mutex<Current>,
     /// Held for one flush or copy at a time.
     flushing: Mutex<Flushing>,
@@ -185,28 +187,25 @@ impl SledStore {
         Ok(SledStore {
             dir: dir.to_owned(),
             cache_bytes,
-            spread_bytes: SPREAD_BYTES,
+            small_bytes: SMALL_BYTES,
             current: Mutex::new(Current {
                 generation,
                 sum,
                 meanwhile: None,
             }),
             flushing: Mutex::new(Flushing {
-                bytes_max: spread_max(bytes, SPREAD_BYTES),
+                bytes_max: spread_max(bytes, SMALL_BYTES),
                 batch: flushed,
             }),
         })
     }
 
-    /// Has its files copied as soon as they spread by so many bytes, where it would be 32 MiB: a test
-    /// has less to write then.
+    /// Has files of so many bytes copied, where it would be 48 MiB: a test has less to write then.
     #[must_use]
-    pub fn spreading_by(mut self, bytes: u64) -> SledStore {
-        self.spread_bytes = bytes;
-        self.flushing
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bytes_max = 0;
+    pub fn copying_from(mut self, bytes: u64) -> SledStore {
+        self.small_bytes = bytes;
+        let flushing = self.flushing.get_mut();
+        flushing.unwrap_or_else(PoisonError::into_inner).bytes_max = 0;
         self
     }
 
@@ -328,9 +327,9 @@ impl PageStore for SledStore {
         if bytes <= flushing.bytes_max {
             return Ok(());
         }
-        flushing.bytes_max = spread_max(generation.held()?, self.spread_bytes);
+        flushing.bytes_max = spread_max(generation.held()?, self.small_bytes);
         if bytes > flushing.bytes_max && !self.renew(&generation)? {
-            flushing.bytes_max = spread_max(bytes, self.spread_bytes);
+            flushing.bytes_max = spread_max(bytes, self.small_bytes);
         }
         Ok(())
     }
@@ -341,7 +340,7 @@ impl PageStore for SledStore {
 }
 
 /// The files' size above which pairs of so many bytes are copied.
-fn spread_max(bytes: u64, spread_bytes: u64) -> u64 {
+fn spread_max(bytes: u64, small_bytes: u64) -> u64 {
     let (times, parts) = SPREAD_MAX;
-    bytes / parts * times + spread_bytes
+    small_bytes.max(bytes / parts * times + SPREAD_BYTES)
 }

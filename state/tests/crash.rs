@@ -167,7 +167,7 @@ fn round(number: u64) -> Batch {
 
 fn open_store(dir: &Path) -> SledStore {
     let store = SledStore::open(&dir.join("state"), 1 << 20).unwrap();
-    store.spreading_by(4 << 20)
+    store.copying_from(0)
 }
 
 fn round_of(store: &SledStore) -> u64 {
