@@ -204,8 +204,9 @@ impl Scratch {
         self.text.clear();
         self.text.shrink_to(KEPT_MAX);
         if self.distinct.len() > NAMES_MAX {
-            self.distinct = Vec::new();
+            self.distinct.clear();
         }
+        self.distinct.shrink_to(NAMES_MAX);
     }
 }
 
@@ -500,9 +501,9 @@ mod tests {
             };
             let mut one = Canonical::new(ignore, 7);
             for before in &entries {
-                // In a fresh one too: what it remembers is of the one before alone.
-                let mut two = Canonical::new(ignore, 7);
                 for entry in &entries {
+                    // In one, too, that remembers the one before alone.
+                    let mut two = Canonical::new(ignore, 7);
                     let expected = of(&mut Canonical::new(ignore, 7), entry);
                     for canonical in [&mut one, &mut two] {
                         let _ = of(canonical, before);
@@ -524,6 +525,24 @@ mod tests {
             canonical
                 .fingerprint(format!("{{{many}").as_bytes())
                 .is_err()
+        );
+        // Whole ones, of many names.
+        for last in ["b", "a"] {
+            let whole = format!("{{{many}\"{last}\":1}}");
+            assert!(canonical.fingerprint(whole.as_bytes()).is_ok());
+            assert_eq!(canonical.fingerprint(b"{\"a\":[1]}"), sound);
+        }
+        let names = (0..200_000).map(|at| format!("\"m{at}\":1,"));
+        let names: String = names.collect();
+        assert!(
+            canonical
+                .fingerprint(format!("{{{names}\"z\":1}}").as_bytes())
+                .is_ok()
+        );
+        assert!(
+            canonical
+                .fingerprint(format!("{{{names}\"m7\":1}}").as_bytes())
+                .is_ok()
         );
         assert_eq!(canonical.fingerprint(b"{\"a\":[1]}"), sound);
         let scratch = &canonical.scratch;

@@ -112,6 +112,8 @@ impl Prints {
         assert_eq!(prints, fresh, "{}", shown());
         let without = self.without_id.fingerprint(text);
         assert_eq!(without.is_ok(), tree.is_some(), "{without:?}: {}", shown());
+        let fresh = Canonical::new(&[pointer("/id")], SEED).fingerprint(text);
+        assert_eq!(without, fresh, "{}", shown());
         prints.ok().zip(without.ok())
     }
 }
