@@ -98,7 +98,7 @@ pub trait PageStore: Send + Sync + fmt::Debug {
 const ROUNDS: u32 = 2;
 /// A generation is copied when its files are larger than this many times what it holds ...
 const SPREAD_MAX: (u64, u64) = (3, 2);
-/// ... and this.
+/// ... and so much more.
 const SPREAD_BYTES: u64 = 4 << 20;
 /// Files that are smaller are not worth copying: where all pages change, each write of them is as large as
 /// the store.
@@ -200,7 +200,7 @@ impl SledStore {
         })
     }
 
-    /// Has files of so many bytes copied, where it would be 48 MiB: a test has less to write then.
+    /// Has files looked at from so many bytes on, where it would be 48 MiB: a test has less to write then.
     #[must_use]
     pub fn copying_from(mut self, bytes: u64) -> SledStore {
         self.small_bytes = bytes;

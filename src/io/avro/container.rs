@@ -241,6 +241,7 @@ mod tests {
                 epoch: Epoch(u64::MAX / 2),
                 seq: Seq(u64::MAX / 2),
                 polled_at: u64::MAX / 2,
+                print: 1 << 63,
                 ..record(1, "key", values[i % values.len()])
             };
             let mut encoded = Vec::new();

@@ -128,6 +128,18 @@ fn content(store: &SledStore) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 #[test]
+fn small_files_are_left_alone_and_others_copied_at_one_and_a_half_times_what_they_hold() {
+    assert_eq!(spread_max(0, SMALL_BYTES), SMALL_BYTES);
+    assert_eq!(spread_max(11 << 20, SMALL_BYTES), SMALL_BYTES);
+    assert_eq!(spread_max(100 << 20, SMALL_BYTES), 154 << 20);
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), 1 << 20).unwrap();
+    churn(&store, &mut Dice::new(43), 20);
+    assert!(store.bytes().unwrap() > spread_max(2_000_000, 0));
+    assert_eq!(store.generation().number, 1, "it was not copied");
+}
+
+#[test]
 fn a_store_that_spreads_is_copied_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path(), 1 << 20).unwrap();
