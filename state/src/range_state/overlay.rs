@@ -228,7 +228,7 @@ fn seek<'a>(notes: &mut &'a [Noted], hash: KeyHash) -> Option<&'a Noted> {
     while notes.get(reach).is_some_and(|note| note.hash < hash) {
         reach *= 2;
     }
-    let near = &notes[reach / 2..notes.len().min(reach + 1)];
+    let near = &notes[reach / 2..notes.len().min(reach)];
     let at = reach / 2 + near.partition_point(|note| note.hash < hash);
     *notes = &notes[at..];
     notes.first().filter(|note| note.hash == hash)
